@@ -1,0 +1,3 @@
+"""Design-space exploration of approximate DNN accelerators."""
+
+__version__ = "0.1.0"

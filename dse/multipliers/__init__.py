@@ -1,0 +1,1 @@
+"""Approximate multipliers as tables: reading, checking, costing and generating them."""

@@ -1,0 +1,1 @@
+"""Readers of multiplier tables, one file a format."""

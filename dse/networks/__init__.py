@@ -1,0 +1,1 @@
+"""Networks: the layer table, conversion to integers, and the zoo."""

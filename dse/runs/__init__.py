@@ -1,0 +1,1 @@
+"""Runs: journal, resume, execution, and the path from a config to objects."""

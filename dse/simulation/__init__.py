@@ -1,0 +1,1 @@
+"""Bit-exact integer simulation through multiplier tables."""

@@ -1,0 +1,20 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _shared_data_root() -> Path:
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    return Path(os.environ.get("DSE_DATA", default))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Root of the reference data (`DSE_DATA`, or `../shared/data`); skips where it is absent."""
+    root = _shared_data_root()
+    if not root.is_dir():
+        pytest.skip(f"reference data not found at {root}; set DSE_DATA to its folder")
+    return root
