@@ -1,0 +1,235 @@
+"""Schema of a run: what a TOML run file may say, and what is used where it says nothing.
+
+A run file has one table per subject (`[network]`, `[search]`, ...). Unknown keys are errors. Relative paths mean what
+they mean on the command line: relative to the current directory.
+
+>>> config = parse_config('[search]\\npopulation_size = 8')
+>>> config.search.population_size, config.network.name
+(8, 'digits_cnn')
+"""
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dse.errors import ConfigError
+
+Scheme = Literal["auto", "unsigned-affine", "signed-symmetric", "sign-magnitude"]
+Observer = Literal["minmax", "percentile", "mse"]
+Method = Literal["nsga2", "random", "uniform", "greedy", "exhaustive"]
+Initial = Literal["sensitivity", "uniform", "random"]
+Backend = Literal["auto", "factored", "reference"]
+
+FilePath = Annotated[Path | None, Field(strict=False)]
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+Count = Annotated[int, Field(ge=1)]
+
+EXECUTION_TABLE = "execution"
+"""The one table that may change when a run is continued: it never changes a result."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class NetworkConfig(_Table):
+    """`name`: a zoo name or `module:function`; `weights`: a state dict for it."""
+
+    name: str = "digits_cnn"
+    weights: FilePath = None
+
+
+class DataConfig(_Table):
+    """`dataset`: a dataset name or `module:function`; counts are images, `None` means as many as the split has."""
+
+    dataset: str = "digits"
+    dir: FilePath = None
+    preprocessing: str | None = None
+    images: Count | None = None
+    calibration_images: Count = 512
+    report_images: Count | None = None
+
+
+class LibraryConfig(_Table):
+    """`path`: `builtin`, a table file, a directory of them, or a C file (with `compile_c`)."""
+
+    path: str = "builtin"
+    signed: bool = False
+    include: Names = ()
+    exclude: Names = ()
+    compile_c: bool = False
+
+
+class QuantizationConfig(_Table):
+    """`scheme = "auto"` follows the library's signedness; `exclude`: patterns of layer names that stay exact floats."""
+
+    scheme: Scheme = "auto"
+    observer: Observer = "minmax"
+    per_channel: bool = False
+    exclude: Names = ()
+
+
+class RecoveryConfig(_Table):
+    """Accuracy given back without training; each switch is independent."""
+
+    fold_bias: bool = True
+    sum_compensation: bool = False
+    weight_tuning: bool = False
+
+
+class AcceleratorConfig(_Table):
+    """`free`, `tiles:T` or `pipelined:T` with T the number of tiles."""
+
+    kind: str = Field(default="free", pattern=r"^(free|(tiles|pipelined):[1-9][0-9]*)$")
+
+
+class SearchConfig(_Table):
+    """`evaluations` bounds the measured designs, `accuracy_floor` in [0, 1] is a constraint."""
+
+    method: Method = "nsga2"
+    population_size: Annotated[int, Field(ge=2)] = 40
+    generations: Count = 20
+    evaluations: Count | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    accuracy_floor: Annotated[float, Field(ge=0, le=1)] | None = None
+    initial: Initial = "sensitivity"
+
+
+class ExecutionConfig(_Table):
+    """`jobs`: worker processes; `threads`: per worker, `None` shares the cores evenly."""
+
+    jobs: Count = 1
+    threads: Count | None = None
+    backend: Backend = "auto"
+    batch_size: Count = 256
+
+
+class RunConfig(_Table):
+    """Everything that a run needs, every default filled."""
+
+    network: NetworkConfig = NetworkConfig()
+    data: DataConfig = DataConfig()
+    library: LibraryConfig = LibraryConfig()
+    quantization: QuantizationConfig = QuantizationConfig()
+    recovery: RecoveryConfig = RecoveryConfig()
+    accelerator: AcceleratorConfig = AcceleratorConfig()
+    search: SearchConfig = SearchConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+
+    @property
+    def scheme(self) -> str:
+        """The quantization scheme with `auto` resolved."""
+        if self.quantization.scheme != "auto":
+            return self.quantization.scheme
+        return "signed-symmetric" if self.library.signed else "unsigned-affine"
+
+
+def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """Reads a run file; `None` means all defaults.
+
+    Args:
+        path: a TOML file, or `None`.
+        overrides: values by dotted key, as `{"search.seed": 3}`; they win over the file.
+
+    Raises:
+        ConfigError: the file is missing or not TOML, a key is unknown, or a value is outside its range.
+    """
+    if path is None:
+        return parse_config("", overrides)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ConfigError(f"cannot read run file {path}: {reason}. Expected a TOML file") from None
+    return parse_config(text, overrides, source=Path(path).name)
+
+
+def parse_config(text: str, overrides: Mapping[str, Any] | None = None, *, source: str = "options") -> RunConfig:
+    """Checks the text of a run file; `source` is its name in messages."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not valid TOML: {error}") from None
+    for dotted, value in (overrides or {}).items():
+        table, key = dotted.split(".")
+        if isinstance(tables.setdefault(table, {}), dict):
+            tables[table][key] = value
+    try:
+        config = RunConfig.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_message(source, item) for item in error.errors())) from None
+    _check_scheme(config, source)
+    return config
+
+
+def _message(source: str, error: Mapping[str, Any]) -> str:
+    table, *rest = (str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = list(RunConfig.model_fields if not rest else RunConfig.model_fields[table].annotation.model_fields)
+        kind, name = ("key", rest[0]) if rest else ("table", table)
+        where = f"{source} [{table}] {name}" if rest else f"{source} [{table}]"
+        match = get_close_matches(name, known, n=1)
+        hint = f", did you mean {match[0]}?" if match else "."
+        return f"{where}: unknown {kind}{hint} Known: {', '.join(known)}"
+    where = f"{source} [{table}]" + (f" {rest[0]}" if rest else "")
+    return f"{where} = {error['input']!r}: {_expectation(error)}"
+
+
+def _expectation(error: Mapping[str, Any]) -> str:
+    if error["type"] == "string_pattern_mismatch":
+        return "expected free, tiles:T or pipelined:T, with T a number of at least 1"
+    return error["msg"].replace("Input should be", "expected", 1)
+
+
+def _check_scheme(config: RunConfig, source: str) -> None:
+    needs_signed = config.scheme == "signed-symmetric"
+    if needs_signed != config.library.signed:
+        has, wants = ("signed", "unsigned") if config.library.signed else ("unsigned", "signed")
+        raise ConfigError(
+            f"{source} [quantization] scheme = {config.scheme!r}: needs {wants} multipliers, but [library] selects "
+            f"{has} ones. Set [library] signed = {str(needs_signed).lower()}, or leave scheme = 'auto'"
+        )
+
+
+def to_toml(config: RunConfig) -> str:
+    """Text of a run file with every default written out; values that are not set appear as comments."""
+    lines: list[str] = []
+    for table, values in config.model_dump(mode="json").items():
+        lines.append(f"[{table}]")
+        lines += [f"# {key} is not set" if v is None else f"{key} = {_toml_value(v)}" for key, v in values.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml_value(value: str | bool | int | float | list[str]) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, str):  # a JSON string is a TOML basic string, except for DEL
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+    return json.dumps(value)
+
+
+def differences(old: RunConfig, new: RunConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Keys (dotted) whose values differ, `[execution]` apart, with both values."""
+    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
+    for table in before:
+        if table == EXECUTION_TABLE:
+            continue
+        for key, value in before[table].items():
+            if value != after[table][key]:
+                yield f"{table}.{key}", value, after[table][key]
+
+
+def default_run_name(config: RunConfig) -> str:
+    """Name of the run directory where none is given: the same configuration finds its directory again."""
+    data = config.model_dump(mode="json", exclude={EXECUTION_TABLE})
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]
+    words = (config.network.name.rpartition(":")[2], config.data.dataset.rpartition(":")[2], digest)
+    return "-".join(re.sub(r"[^\w.]+", "_", word) for word in words)

@@ -1,0 +1,179 @@
+"""The run directory: plain files, written so that a crash at any moment leaves a run that can be continued.
+
+    config.toml        the run file as given (absent where none was)
+    resolved.toml      every default filled
+    manifest.json      versions, host, seed, hashes, layers and multipliers
+    evaluations.jsonl  the journal
+    generations.csv    progress of the search
+    front.csv          the result; its presence means that the run is finished
+    front.png          its picture
+
+One process at a time writes: it holds a lock on `.dse-lock`. All files but the journal are written to a temporary
+name and renamed, so that a reader sees the old content or the new.
+"""
+
+import errno
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+from dse.config import RunConfig, differences, load_config, to_toml
+from dse.errors import RunError
+
+LOCK_FILE = ".dse-lock"
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Replaces a file in one step: readers see the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RunError(
+                f"the disk is full: cannot write {path}. Every evaluation is saved in the journal: "
+                "free some space and repeat the same command to continue"
+            ) from None
+        raise RunError(f"cannot write {path}: {error.strerror}. Check the permissions of its directory") from None
+
+
+class RunDirectory:
+    """The paths of a run, and what state it is in."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def resolved(self) -> Path:
+        return self.path / "resolved.toml"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "evaluations.jsonl"
+
+    @property
+    def generations(self) -> Path:
+        return self.path / "generations.csv"
+
+    @property
+    def front(self) -> Path:
+        return self.path / "front.csv"
+
+    @property
+    def picture(self) -> Path:
+        return self.path / "front.png"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the search ended and its front was measured."""
+        return self.front.exists()
+
+    @property
+    def is_run(self) -> bool:
+        """Whether this directory was made by a run (a lock alone: one that was killed at its very start)."""
+        return self.resolved.exists() or (self.path / LOCK_FILE).exists()
+
+    def claim(self, config: RunConfig, config_text: str | None = None) -> None:
+        """Makes the directory, or checks that it holds an earlier part of this very run.
+
+        Call it while holding the lock (see `RunLock`).
+
+        Args:
+            config: what is going to run.
+            config_text: the run file as given, kept for the record.
+
+        Raises:
+            RunError: the directory belongs to another configuration.
+        """
+        if self.resolved.exists():
+            self.check_same(config)
+            return
+        if config_text is not None:
+            write_atomic(self.config, config_text)
+        write_atomic(self.resolved, to_toml(config))
+
+    def check_same(self, config: RunConfig) -> None:
+        """Raises `RunError` naming every key in which the stored configuration differs."""
+        stored = load_config(self.resolved)
+        changed = [f"{key} was {old!r}, is now {new!r}" for key, old, new in differences(stored, config)]
+        if changed:
+            state = "finished" if self.is_finished else "unfinished"
+            raise RunError(
+                f"{self.path} holds a {state} run with another configuration: {'; '.join(changed)}. "
+                "Choose another directory with --out, or repeat the command with the stored values"
+            )
+
+
+class RunLock:
+    """Keeps a second process out of a run directory; the system drops it when this process ends in whatever way."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory = directory
+        self._fd = -1
+
+    def __enter__(self) -> "RunLock":
+        path = self._directory.path
+        _make_directory(self._directory)
+        lock = path / LOCK_FILE
+        try:
+            self._fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(_unwritable(path, error)) from None
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(self._fd, 200, 0).decode(errors="replace").strip() or "an unknown process"
+            self.release()
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise RunError(f"cannot lock {lock}: {error.strerror}. Choose a directory on another disk") from None
+            raise RunError(
+                f"{path} is in use by {holder}. Wait until that process ends, or choose another directory with --out"
+            ) from None
+        os.ftruncate(self._fd, 0)
+        try:
+            os.pwrite(self._fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        except OSError as error:
+            self.release()
+            raise RunError(_unwritable(path, error)) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Lets go; the file stays, because removing a lock file races with the next process."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _make_directory(directory: RunDirectory) -> None:
+    path = directory.path
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        is_foreign = not directory.is_run and any(path.iterdir())
+    except OSError as error:
+        raise RunError(_unwritable(path, error)) from None
+    if is_foreign:
+        raise RunError(
+            f"{path} is not empty and holds no run. Expected a new or empty directory, or one made by `dse explore`: "
+            "choose another with --out"
+        )
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    return f"cannot write to run directory {path}: {error.strerror}. Choose a writable one with --out"

@@ -1,0 +1,123 @@
+"""dse.runs.journal: what is written is found again, whatever happens to the last line."""
+
+import errno
+import os
+
+import pytest
+
+from dse.errors import RunError
+from dse.runs.journal import Evaluation, Journal, read_journal
+
+
+def evaluation(*assignment, split="search", accuracy=0.5, energy_rel=1.0, **fields):
+    return Evaluation(
+        split=split, assignment=assignment, fingerprint="f", accuracy=accuracy, energy_rel=energy_rel, **fields
+    )
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "evaluations.jsonl"
+
+
+def test_written_records_are_read_back(path):
+    records = [
+        evaluation(1, 2, energy_rel=0.5, tiles=(0, 1)),
+        evaluation(1, 2, split="report"),
+        evaluation(3, 4, accuracy=float("nan"), state="failed", message='a "reason"\nin two lines'),
+    ]
+    with Journal(path) as journal:
+        journal.append(records[:1])
+        journal.append(records[1:])
+    assert [repr(r) for r in read_journal(path)] == [repr(r) for r in records]
+
+
+def test_find_distinguishes_split_and_fingerprint(path):
+    with Journal(path) as journal:
+        journal.append([evaluation(1, 2)])
+    with Journal(path) as journal:
+        assert journal.find("search", [1, 2], "f") == evaluation(1, 2)
+        assert journal.find("report", [1, 2], "f") is None
+        assert journal.find("search", [1, 2], "g") is None
+        assert journal.find("search", [2, 1], "f") is None
+
+
+def test_every_torn_length_is_survived(path):
+    with Journal(path) as journal:
+        journal.append([evaluation(0, 1)])
+        head = path.stat().st_size
+        journal.append([evaluation(1, 2)])
+    whole = path.read_bytes()
+    for length in range(head, len(whole) + 1):
+        path.write_bytes(whole[:length])
+        n_complete = len(read_journal(path))
+        assert n_complete == 1 + (length >= len(whole) - 1)
+        with Journal(path) as journal:
+            assert len(journal) == n_complete
+            journal.append([evaluation(5, 5)])
+        assert [e.assignment for e in read_journal(path)][-1] == (5, 5)
+        assert len(read_journal(path)) == n_complete + 1
+
+
+def test_torn_header_is_written_again(path):
+    path.write_bytes(b'{"kind": "he')
+    with Journal(path) as journal:
+        journal.append([evaluation(1)])
+    assert len(read_journal(path)) == 1
+    assert path.read_bytes().count(b"header") == 1
+
+
+def test_damaged_line_in_the_middle_is_skipped_and_told(path, caplog):
+    with Journal(path) as journal:
+        journal.append([evaluation(1), evaluation(2), evaluation(3)])
+    lines = path.read_bytes().split(b"\n")
+    lines[2] = lines[2][:10]
+    path.write_bytes(b"\n".join(lines))
+    assert [e.assignment for e in read_journal(path)] == [(1,), (3,)]
+    assert "line 3 is damaged" in caplog.text
+
+
+def test_newer_format_is_refused(path):
+    path.write_text('{"kind": "header", "format": 99}\n')
+    with pytest.raises(RunError, match="journal format 99"):
+        read_journal(path)
+
+
+def test_real_full_device(path):
+    journal = Journal(path)
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, journal._fd)
+    with pytest.raises(RunError, match="disk is full.*saved.*repeat the same command"):
+        journal.append([evaluation(1)])
+    os.close(full)
+    assert len(Journal(path)) == 0
+
+
+@pytest.mark.parametrize("function", ["write", "fsync"])
+def test_disk_full_while_appending_loses_nothing_else(path, monkeypatch, function):
+    journal = Journal(path)
+    journal.append([evaluation(1)])
+    before = path.read_bytes()
+    real_write = os.write
+
+    def half_then_full(fd, data):
+        if len(data) > 10:
+            return real_write(fd, data[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def full(fd):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, function, half_then_full if function == "write" else full)
+        with pytest.raises(RunError, match="disk is full"):
+            journal.append([evaluation(2)] * 1)
+    assert path.read_bytes() == before
+    journal.append([evaluation(3)])
+    journal.close()
+    assert [e.assignment for e in read_journal(path)] == [(1,), (3,)]
+
+
+def test_unwritable(tmp_path):
+    with pytest.raises(RunError, match="cannot write journal"):
+        Journal(tmp_path / "absent" / "evaluations.jsonl")
