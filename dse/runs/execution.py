@@ -1,0 +1,193 @@
+"""Where assignments are measured: in this process, or in worker processes through joblib.
+
+The evaluator reaches each worker once, through a file; afterwards only integer assignments travel. Every result is
+handed over as soon as it exists, so that a killed run loses at most the few evaluations in flight. Results do not
+depend on the number of workers, nor on how assignments are cut into chunks.
+"""
+
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.errors import ConfigError
+
+_log = logging.getLogger("dse")
+
+CHUNK_TIME_S = 0.5
+"""Work that a kill may lose, about; also how often progress moves."""
+
+MAX_CHUNK = 32
+
+
+class Evaluator(Protocol):
+    """Measures assignments; see `dse.evaluation`. Must be deterministic, and picklable for more than one job."""
+
+    fingerprint: str
+
+    def __call__(self, assignments: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Accuracies in [0, 1], float64 [n], of assignments int64 [n, n_layers]."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one assignment: `index` in the batch, and a reason in `message` where it failed."""
+
+    index: int
+    accuracy: float
+    message: str = ""
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether there is an accuracy."""
+        return not self.message
+
+
+OnResults = Callable[[Sequence[Result]], None]
+
+
+def available_cpus() -> int:
+    """Cores this process may use: what SLURM granted, else its affinity mask."""
+    granted = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if granted.isdecimal() and int(granted) > 0:
+        return int(granted)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Executor:
+    """Runs batches of assignments on `jobs` processes with `threads` threads each.
+
+    Use as a context manager: it keeps the evaluators' files for its workers.
+    """
+
+    def __init__(self, jobs: int = 1, threads: int | None = None) -> None:
+        if jobs < 1 or (threads is not None and threads < 1):
+            raise ConfigError(f"jobs = {jobs}, threads = {threads}: expected numbers of at least 1")
+        self.jobs = jobs
+        self.threads = threads or max(1, available_cpus() // jobs)
+        self._folder = tempfile.TemporaryDirectory(prefix="dse-") if jobs > 1 else None
+        self._files: dict[str, Path] = {}
+
+    def __enter__(self) -> "Executor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def run(self, evaluator: Evaluator, assignments: NDArray[np.int64], on_results: OnResults) -> list[Result]:
+        """Measures every assignment.
+
+        Args:
+            evaluator: what measures.
+            assignments: int64 [n, n_layers]; not changed.
+            on_results: called with a few results as soon as they exist, in any order.
+
+        Returns:
+            One result per assignment, in their order. An assignment whose evaluation raises or is not a finite number
+            has a message and accuracy NaN.
+        """
+        results: dict[int, Result] = {}
+        for part in self._chunks_done(evaluator, assignments):
+            on_results(part)
+            results.update((r.index, r) for r in part)
+        return [results[i] for i in range(len(assignments))]
+
+    def _chunks_done(self, evaluator: Evaluator, assignments: NDArray[np.int64]) -> Iterator[list[Result]]:
+        # Neighbours share leading layers, and an evaluator may share their work.
+        order = np.lexsort(assignments.T[::-1]) if len(assignments) else np.empty(0, dtype=np.int64)
+        if self.jobs == 1:
+            _limit_threads(self.threads)
+            yield from _in_process(evaluator, assignments, order)
+            return
+        path = self._send(evaluator)
+        size = int(np.clip(len(order) // (4 * self.jobs), 1, MAX_CHUNK))
+        tasks = (
+            joblib.delayed(_work)(path, self.threads, part, assignments[part])
+            for part in (order[start : start + size] for start in range(0, len(order), size))
+        )
+        with joblib.parallel_config("loky", n_jobs=self.jobs, inner_max_num_threads=self.threads):
+            yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(tasks)
+
+    def _send(self, evaluator: Evaluator) -> Path:
+        key = evaluator.fingerprint
+        if key not in self._files:
+            path = Path(self._folder.name) / f"{len(self._files)}.joblib"
+            joblib.dump(evaluator, path)
+            self._files[key] = path
+        return self._files[key]
+
+
+def evaluate_batch(
+    evaluator: Evaluator,
+    assignments: NDArray[np.int64],
+    on_results: OnResults = lambda results: None,
+    *,
+    jobs: int = 1,
+    threads: int | None = None,
+) -> list[Result]:
+    """`Executor.run` for a single batch."""
+    with Executor(jobs, threads) as executor:
+        return executor.run(evaluator, assignments, on_results)
+
+
+def _in_process(evaluator: Evaluator, assignments: NDArray[np.int64], order: NDArray) -> Iterator[list[Result]]:
+    start, size = 0, 1
+    while start < len(order):
+        part = order[start : start + size]
+        begin = time.perf_counter()
+        yield _measure(evaluator, part, assignments[part])
+        start += len(part)
+        per_item = max(time.perf_counter() - begin, 1e-9) / len(part)
+        size = int(np.clip(CHUNK_TIME_S / per_item, 1, min(MAX_CHUNK, 2 * size)))
+
+
+_loaded: dict[Path, Evaluator] = {}
+"""In a worker: the evaluators it has read, by file."""
+
+
+def _work(path: Path, threads: int, indices: NDArray[np.int64], assignments: NDArray[np.int64]) -> list[Result]:
+    if path not in _loaded:
+        _loaded[path] = joblib.load(path)
+    _limit_threads(threads)
+    return _measure(_loaded[path], indices, assignments)
+
+
+def _limit_threads(threads: int) -> None:
+    # An evaluator without torch must not pay for its import.
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
+def _measure(evaluator: Evaluator, indices: Iterable[int], assignments: NDArray[np.int64]) -> list[Result]:
+    """Results of a chunk; when the chunk fails, of each assignment by itself."""
+    indices = [int(i) for i in indices]
+    try:
+        accuracies = np.asarray(evaluator(assignments), dtype=np.float64)
+        if accuracies.shape != (len(indices),):
+            raise ValueError(f"the evaluator returned shape {accuracies.shape}, expected ({len(indices)},)")
+    except Exception as error:
+        if len(indices) == 1:
+            _log.debug("evaluation failed", exc_info=True)
+            return [Result(indices[0], float("nan"), f"{type(error).__name__}: {error}")]
+        pairs = zip(indices, assignments, strict=True)
+        return [result for i, row in pairs for result in _measure(evaluator, [i], row[None])]
+    return [_checked(i, float(a)) for i, a in zip(indices, accuracies, strict=True)]
+
+
+def _checked(index: int, accuracy: float) -> Result:
+    if np.isfinite(accuracy):
+        return Result(index, accuracy)
+    return Result(index, float("nan"), f"the accuracy is {accuracy}: expected a finite number")

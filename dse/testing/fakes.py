@@ -1,0 +1,47 @@
+"""A library, layers and evaluators without a network, fast and deterministic."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FakeLayer:
+    name: str
+    n_multiplications: int
+    kind: str = "conv2d"
+
+
+@dataclass(frozen=True)
+class FakeEvaluator:
+    """Accuracy falls with each layer's multiplier index, a little differently per layer; exact is the last index."""
+
+    n_layers: int = 4
+    n_multipliers: int = 5
+    n_images: int = 200
+    fingerprint: str = "fake-search"
+    failing: tuple[int, ...] = ()
+    log: str | None = None
+    calls: list = field(default_factory=list, compare=False)
+
+    @property
+    def layers(self):
+        return tuple(FakeLayer(f"layer{i}", 100 * (i + 1)) for i in range(self.n_layers))
+
+    def __call__(self, assignments):
+        self.calls.append(len(assignments))
+        if self.failing and any(tuple(a) == self.failing for a in assignments):
+            raise ValueError("no such multiplier")
+        loss = (self.n_multipliers - 1 - assignments) * np.linspace(0.02, 0.09, self.n_layers)
+        return np.round(np.clip(0.95 - loss.sum(axis=1), 0, 1) * self.n_images) / self.n_images
+
+    def with_split(self, split):
+        return replace(self, fingerprint=f"fake-{split}", calls=self.calls)
+
+
+@dataclass(frozen=True)
+class NanEvaluator(FakeEvaluator):
+    """NaN for one assignment."""
+
+    def __call__(self, assignments):
+        return np.where((assignments == 0).all(axis=1), np.nan, 0.5)
