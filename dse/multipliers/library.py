@@ -180,7 +180,7 @@ class Library(Sequence[Multiplier]):
             )
         if library[library.exact_index].cost.value == 0:
             raise MultiplierError(
-                f"{self._label()}: the exact multiplier costs 0: expected > 0, energies are relative to it; correct its cost"
+                f"{self._label()}: the exact multiplier costs 0: expected > 0, as energies are relative to it"
             )
         return library
 

@@ -3,8 +3,9 @@
 With `E = table - exact` and pair weights `w[x, y] = p[x] q[y] / (sum p * sum q)` (uniform: 1 / 65,536):
 `mae = sum w|E|`, `wce = max |E|`, `mse = sum w E^2`, `bias = sum w E`, `ep = sum w [E != 0]`; the relative ones over
 pairs with a non-zero exact product only: `mre = sum w |E|/|exact| / sum w`, `wcre = max |E|/|exact|`. Maxima run over
-pairs of non-zero weight. Percentages as published with EvoApproxLib (Mrazek et al., DATE 2017): `mae_pct = 100 mae / 2^16`,
-`wce_pct = 100 wce / 2^16`, for signed multipliers too. Counting zero products in `mre` would change it up to 20-fold.
+pairs of non-zero weight.
+Percentages as published with EvoApproxLib (Mrazek et al., DATE 2017): `mae_pct = 100 mae / 2^16`, `wce_pct = 100 wce
+/ 2^16`, for signed multipliers too. Counting zero products in `mre` would change it up to 20-fold.
 """
 
 from __future__ import annotations
