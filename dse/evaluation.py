@@ -1,0 +1,136 @@
+"""Assignments in, accuracies out: bit-exact inference of an integer network through the multipliers' tables."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from dse.datasets import Split
+from dse.errors import ShapeError
+from dse.multipliers.library import Library
+from dse.networks.convert import IntegerNetwork
+from dse.networks.layers import LayerInfo
+from dse.recovery.operators import OperatorBank, Recovery
+
+SIMULATION_VERSION = 1
+"""Part of every fingerprint; raised when the definition of the simulated arithmetic changes."""
+
+
+class Evaluator:
+    """Measures assignments on one split. Deterministic; equal fingerprints give equal accuracies.
+
+    Args:
+        bank: the network's operators for every multiplier of a searchable library.
+        split: labeled images.
+        batch_size: images simulated at once; memory grows with it, results do not depend on it.
+    """
+
+    def __init__(self, bank: OperatorBank, split: Split, *, batch_size: int = 64):
+        self._bank, self._split, self._batch_size = bank, split, batch_size
+
+    @property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """The layers that take a multiplier, in order of execution."""
+        return self._bank.network.layers
+
+    @property
+    def n_layers(self) -> int:
+        """Length of an assignment."""
+        return self._bank.network.n_layers
+
+    @property
+    def n_multipliers(self) -> int:
+        """Assignments hold indices below this."""
+        return len(self._bank.library)
+
+    @property
+    def n_images(self) -> int:
+        """Images an accuracy is measured on."""
+        return self._split.n_images
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256, hexadecimal, of network, quantization, library, recovery and data."""
+        bank = self._bank
+        parts = (
+            str(SIMULATION_VERSION),
+            bank.network.fingerprint(),
+            bank.library.fingerprint,
+            repr(bank.recovery),
+            bank.calibration_fingerprint,
+            self._split.fingerprint,
+        )
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def with_split(self, split: Split) -> "Evaluator":
+        """The same network and operators on other images."""
+        return Evaluator(self._bank, split, batch_size=self._batch_size)
+
+    def __call__(self, assignments: np.ndarray) -> np.ndarray:
+        """Share of images classified correctly, float64 `[n]`, for `assignments` int64 `[n, n_layers]`."""
+        return np.array([self.correct(assignment).mean() for assignment in self._checked(assignments)])
+
+    def correct(self, assignment: np.ndarray) -> np.ndarray:
+        """Whether each image is classified correctly, bool `[n_images]`, for one assignment int64 `[n_layers]`."""
+        (assignment,) = self._checked(np.asarray(assignment)[None])
+        network = self._bank.network
+        for index, layer in enumerate(network.integer_layers):
+            layer.operator = self._bank.operator(index, int(assignment[index]))
+        hits = []
+        for start in range(0, self.n_images, self._batch_size):
+            stop = min(start + self._batch_size, self.n_images)
+            predicted = network(self._split.batch(start, stop)).argmax(1)
+            hits.append((predicted == self._split.labels[start:stop]).numpy())
+        return np.concatenate(hits)
+
+    def _checked(self, assignments: np.ndarray) -> np.ndarray:
+        assignments = np.asarray(assignments)
+        if assignments.ndim != 2 or assignments.shape[1] != self.n_layers or assignments.dtype.kind not in "iu":
+            raise ShapeError(
+                f"expected integer assignments [n, {self.n_layers}], got {assignments.dtype} {list(assignments.shape)}"
+            )
+        if assignments.size and not (0 <= assignments.min() and assignments.max() < self.n_multipliers):
+            raise ShapeError(f"assignments must hold multiplier indices in 0..{self.n_multipliers - 1}")
+        return assignments
+
+
+def build_evaluator(
+    network: IntegerNetwork,
+    library: Library,
+    split: Split,
+    *,
+    calibration: Split,
+    recovery: Recovery | None = None,
+    backend: str = "auto",
+    batch_size: int = 64,
+) -> Evaluator:
+    """An `Evaluator` of `network` on `split`.
+
+    Args:
+        network: an integer network whose scheme fits the library.
+        library: searchable (one signedness, an exact member); assignments index it.
+        split: images that accuracies are measured on.
+        calibration: other images, that corrections are fitted on.
+        recovery: what is given back without training; folding only by default.
+        backend: "auto", "factored" or "reference".
+        batch_size: images simulated at once.
+    """
+    bank = OperatorBank(network, library, calibration, recovery=recovery or Recovery(), backend=backend)
+    return Evaluator(bank, split, batch_size=batch_size)
+
+
+def assignment_indices(library: Library, assignments: Sequence[str | Sequence[str]], n_layers: int) -> np.ndarray:
+    """Names to indices: int64 `[n, n_layers]`; one name alone stands for all layers.
+
+    Raises:
+        MultiplierError: a name that the library does not hold.
+        ShapeError: an assignment of another length than the network has layers.
+    """
+    rows = []
+    for assignment in assignments:
+        names = [assignment] * n_layers if isinstance(assignment, str) else list(assignment)
+        if len(names) != n_layers:
+            raise ShapeError(f"an assignment names {len(names)} multipliers, the network has {n_layers} layers")
+        rows.append([library.index(name) for name in names])
+    return np.array(rows, dtype=np.int64).reshape(len(rows), n_layers)

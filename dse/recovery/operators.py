@@ -1,0 +1,211 @@
+"""Every (layer, multiplier) as a ready operator: packed once, corrected once, kept within a memory budget."""
+
+import dataclasses
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dse.datasets import Split
+from dse.errors import ConfigError, unknown_name
+from dse.multipliers.library import Library
+from dse.multipliers.multiplier import Multiplier
+from dse.networks.convert import IntegerNetwork, batches
+from dse.networks.layers import IntegerLayer, LayerOperator
+from dse.recovery.bias import Correction, Moments, fit_correction
+from dse.recovery.weight_tuning import WEIGHT_TUNINGS, histogram_weight_map, uniform_weight_map
+from dse.simulation.ops import PreparedConv, prepare
+from dse.simulation.problem import IntegerConv, integer_conv
+
+_log = logging.getLogger("dse")
+
+MEMORY_BYTES = 600 * 2**20
+"""Packed weights kept at once; the least recently used go first."""
+
+_POSITIONS = 32768
+_MIN_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Accuracy given back without training; each part is independent of the others.
+
+    Attributes:
+        fold_bias: subtract the mean error per output channel.
+        sum_compensation: subtract also what is linear in the sum of the activation codes.
+        weight_tuning: "off", "uniform" (ALWANN's map) or "histogram" ([ours]).
+    """
+
+    fold_bias: bool = True
+    sum_compensation: bool = False
+    weight_tuning: str = "off"
+
+    def __post_init__(self) -> None:
+        if self.weight_tuning not in WEIGHT_TUNINGS:
+            raise ConfigError(unknown_name("weight tuning", self.weight_tuning, WEIGHT_TUNINGS))
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether errors are measured at all."""
+        return self.fold_bias or self.sum_compensation
+
+
+class OperatorBank:
+    """Operators of every layer of `network` for every multiplier of `library`.
+
+    The first use of a pair packs its weights and, with `recovery`, measures its error on the calibration images, through
+    the activations of the exact network. Later uses are look-ups; a pair that was dropped for memory is only packed again.
+    """
+
+    def __init__(
+        self,
+        network: IntegerNetwork,
+        library: Library,
+        calibration: Split,
+        *,
+        recovery: Recovery,
+        backend: str = "auto",
+        memory_bytes: int = MEMORY_BYTES,
+    ):
+        self.network, self.library, self.recovery, self.backend = network, library, recovery, backend
+        self.calibration_fingerprint = calibration.fingerprint
+        self._memory_bytes = memory_bytes
+        self._corrections: dict[tuple[int, int], Correction] = {}
+        self._clear_packed()
+        self._codes = self._record_codes(calibration)
+        self._histograms = [_histogram(layer.problem, codes) for layer, codes in self._layer_codes()]
+
+    def __getstate__(self) -> dict:
+        """Packed weights are made anew where they are needed; corrections travel."""
+        packed = ("_operators", "_exact_sums", "_input_sums", "_n_bytes")
+        return {key: value for key, value in self.__dict__.items() if key not in packed}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._clear_packed()
+
+    def _clear_packed(self) -> None:
+        self._operators: OrderedDict[tuple[int, int], LayerOperator] = OrderedDict()
+        self._exact_sums: dict[int, PreparedConv] = {}
+        self._input_sums: dict[int, PreparedConv] = {}
+        self._n_bytes = 0
+
+    def operator(self, layer_index: int, multiplier_index: int) -> LayerOperator:
+        """The operator that runs layer `layer_index` through multiplier `multiplier_index` of the library."""
+        key = (layer_index, multiplier_index)
+        if key in self._operators:
+            self._operators.move_to_end(key)
+            return self._operators[key]
+        operator = self._make(layer_index, multiplier_index)
+        self._operators[key] = operator
+        self._n_bytes += operator.sums.n_bytes
+        while self._n_bytes > self._memory_bytes and len(self._operators) > self.network.n_layers:
+            _, dropped = self._operators.popitem(last=False)
+            self._n_bytes -= dropped.sums.n_bytes
+        return operator
+
+    def _make(self, layer_index: int, multiplier_index: int) -> LayerOperator:
+        layer = self.network.integer_layers[layer_index]
+        multiplier = self.library[multiplier_index]
+        problem = self._tuned(layer_index, multiplier)
+        sums = prepare(problem, multiplier, self.backend)
+        if not self.recovery.is_corrected or multiplier.is_exact:
+            return LayerOperator(sums, layer.scale, layer.bias)
+        key = (layer_index, multiplier_index)
+        if key not in self._corrections:
+            self._corrections[key] = self._fit(layer_index, sums)
+        correction = self._corrections[key]
+        bias = (layer.bias - layer.scale * correction.offset).to(torch.float32)
+        if correction.slope is None or not correction.slope.any():
+            return LayerOperator(sums, layer.scale, bias)
+        slope = correction.slope.to(torch.float32)
+        input_sums = self._input_sum(layer_index)
+        return LayerOperator(sums, layer.scale, bias, slope=slope, input_sums=input_sums)
+
+    def _tuned(self, layer_index: int, multiplier: Multiplier) -> IntegerConv:
+        problem = self.network.integer_layers[layer_index].problem
+        if self.recovery.weight_tuning == "off" or multiplier.is_exact:
+            return problem
+        if self.recovery.weight_tuning == "uniform":
+            weight_map = uniform_weight_map(multiplier)
+        else:
+            weight_map = histogram_weight_map(multiplier, self._histograms[layer_index])
+        index = torch.from_numpy(weight_map)[problem.weight.to(torch.int64) - problem.w_low]
+        return dataclasses.replace(problem, weight=(index + problem.w_low).to(problem.weight.dtype))
+
+    def _fit(self, layer_index: int, sums: PreparedConv) -> Correction:
+        exact, input_sum = self._exact_sum(layer_index), self._input_sum(layer_index)
+        codes = self._codes[layer_index]
+        halves = []
+        for half in (codes[::2], codes[1::2]):
+            parts = [
+                Moments.of(
+                    sums(chunk).to(torch.float64) - exact(chunk).to(torch.float64),
+                    input_sum(chunk).to(torch.float64),
+                )
+                for chunk in half.split(64)
+            ]
+            halves.append(sum(parts[1:], start=parts[0]))
+        return fit_correction(tuple(halves), is_sloped=self.recovery.sum_compensation)
+
+    def _exact_sum(self, layer_index: int) -> PreparedConv:
+        if layer_index not in self._exact_sums:
+            problem = self.network.integer_layers[layer_index].problem
+            exact = self.library[self.library.exact_index]
+            self._exact_sums[layer_index] = prepare(problem, exact, self.backend)
+        return self._exact_sums[layer_index]
+
+    def _input_sum(self, layer_index: int) -> PreparedConv:
+        """`SUM_k x_k` of every output, `[n, C_out, H_out, W_out]`, from weights of 1."""
+        if layer_index not in self._input_sums:
+            p = self.network.integer_layers[layer_index].problem
+            ones = integer_conv(
+                torch.ones_like(p.weight), p.x_dtype, x_zero_point=p.x_zero_point, stride=p.stride,
+                padding=p.padding, dilation=p.dilation, groups=p.groups,
+            )  # fmt: skip
+            self._input_sums[layer_index] = prepare(ones, self.library[self.library.exact_index], self.backend)
+        return self._input_sums[layer_index]
+
+    def _record_codes(self, calibration: Split) -> list[torch.Tensor]:
+        """Input codes of every layer in the exact network, `[n, C, H, W]`, for enough images a layer."""
+        wanted = [_images_wanted(info.output_shape, calibration.n_images) for info in self.network.layers]
+        recorded: list[list[torch.Tensor]] = [[] for _ in wanted]
+        for index, layer in enumerate(self.network.integer_layers):
+            layer.operator = _Recorder(
+                LayerOperator(self._exact_sum(index), layer.scale, layer.bias), recorded[index], wanted[index]
+            )
+        for batch in batches(calibration, max(wanted)):
+            self.network(batch)
+        for layer in self.network.integer_layers:
+            layer.operator = None
+        return [torch.cat(codes) for codes in recorded]
+
+    def _layer_codes(self) -> list[tuple[IntegerLayer, torch.Tensor]]:
+        return list(zip(self.network.integer_layers, self._codes, strict=True))
+
+
+class _Recorder:
+    """Runs an operator and keeps the codes of the first `wanted` inputs."""
+
+    def __init__(self, operator: LayerOperator, kept: list[torch.Tensor], wanted: int):
+        self._operator, self._kept, self._missing = operator, kept, wanted
+
+    def __call__(self, codes: torch.Tensor) -> torch.Tensor:
+        if self._missing > 0:
+            self._kept.append(codes[: self._missing].clone())
+            self._missing -= len(self._kept[-1])
+        return self._operator(codes)
+
+
+def _images_wanted(output_shape: tuple[int, ...], n_images: int) -> int:
+    """Images that give about `_POSITIONS` outputs a channel: few for large pictures, many for late layers."""
+    positions = int(np.prod(output_shape[1:])) if len(output_shape) == 3 else 1
+    return min(n_images, max(_MIN_IMAGES, -(-_POSITIONS // positions)))
+
+
+def _histogram(problem: IntegerConv, codes: torch.Tensor) -> np.ndarray:
+    """How often each activation code occurs, float64 `[256]`, natural order."""
+    index = codes.flatten().to(torch.int64) - problem.x_low
+    return torch.bincount(index, minlength=256).to(torch.float64).numpy()

@@ -1,0 +1,197 @@
+"""Tables simulated exactly by ordinary int8 convolutions (exact factorization, METHODS 3 [ours]).
+
+With `T[x, w] = x*w + E[x, w]` and the planes of `dse.multipliers.factorization`, an `IntegerConv` becomes
+
+    y = conv(u, w - z_w) + SUM_r weight_r * conv(phi_r(x), psi_r(w)) + constant per output channel,
+
+where `u = x - x_low` and `phi_r(x)` are uint8 and the weights int8. All planes of one `weight_r` are channels of one
+convolution; activations are expanded by one gather of `n_planes` bytes a code. Weights and constants are prepared once.
+
+Sums leave the int8 engine as float32, so each convolution is cut (planes first, then input channels) until a bound
+proven from its own weights keeps every sum below 2^24; totals beyond that are added in int32.
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from dse.multipliers.factorization import Factorization
+from dse.simulation.engines import FLOAT_EXACT, Engine, largest_sum
+from dse.simulation.problem import IntegerConv
+
+_MAX_PLANES = 16  # bytes a gathered row may have: wider rows leave the fast path of torch.index_select
+
+
+class FactoredConv:
+    """`IntegerConv` through a factorized table; equal to `ReferenceConv` bit for bit.
+
+    Args:
+        problem: the convolution.
+        factorization: of the table's error; `None` for the exact product.
+        engine: computes the 8-bit convolutions.
+    """
+
+    def __init__(self, problem: IntegerConv, factorization: Factorization | None, engine: Engine):
+        self.problem = problem
+        planes = _Planes(problem, factorization)
+        self._constant = planes.constant
+        self._pieces = [_Piece(problem, features, weight, scale, engine) for scale, features, weight in planes.pieces()]
+        bound = sum(piece.bound * piece.scale for piece in self._pieces) + int(self._constant.abs().max())
+        self._is_float = bound < FLOAT_EXACT
+        self._bias = self._constant.to(torch.float32 if self._is_float else torch.int32).view(1, -1, 1, 1)
+        self.n_bytes = sum(piece.n_bytes for piece in self._pieces)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Sums `[n, C_out, H_out, W_out]` for codes `x [n, C_in, H, W]`.
+
+        The type is int32, or float32 holding the same integers where all of them are proven below 2^24.
+        """
+        p = self.problem
+        p.check_input(x)
+        if len(x) == 0:
+            return torch.empty(0, p.n_outputs, *p.output_size(*x.shape[2:]), dtype=self._bias.dtype)
+        codes = _unsigned_padded(p, x)
+        total = None
+        for piece in self._pieces:
+            part = piece(codes)
+            if not self._is_float:
+                part = part.to(torch.int32)
+            if piece.scale != 1:
+                part.mul_(piece.scale)
+            total = part if total is None else total.add_(part)
+        if total is None:
+            shape = (len(x), p.n_outputs, *p.output_size(*x.shape[2:]))
+            return self._bias.expand(shape).contiguous(memory_format=torch.channels_last)
+        return total.add_(self._bias)
+
+
+def _unsigned_padded(problem: IntegerConv, x: torch.Tensor) -> torch.Tensor:
+    """Codes as uint8 `x - x_low`, padded with the zero code, channels last."""
+    if problem.x_dtype == torch.int8:
+        x = x.contiguous(memory_format=torch.channels_last).view(torch.uint8) ^ 0x80
+    x = x.contiguous(memory_format=torch.channels_last)
+    if any(problem.padding):
+        x = F.pad(x, problem.padding, value=problem.x_zero_point - problem.x_low)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+class _Planes:
+    """All planes of one (layer, table): features by code, int8 weights, and what is constant per output channel."""
+
+    def __init__(self, problem: IntegerConv, factorization: Factorization | None):
+        self.problem = problem
+        weight = problem.weight.to(torch.int64)
+        centered = weight - problem.w_zero_point.view(-1, 1, 1, 1)
+        # x * (w - z_w) = (u + x_low) * (w - z_w)
+        self.constant = problem.constant + problem.x_low * centered.flatten(1).sum(1)
+        self._planes = [(1, None, digit.to(torch.int8)) for digit in _int8_terms(centered)]
+        if factorization is not None:
+            self._add_error(factorization, weight - problem.w_low)
+
+    def _add_error(self, factorization: Factorization, w_index: torch.Tensor) -> None:
+        self.constant = self.constant + torch.from_numpy(factorization.constant)[w_index].flatten(1).sum(1)
+        psi = torch.from_numpy(factorization.psi)
+        for r, scale in enumerate(factorization.weights.tolist()):
+            weight = psi[:, r][w_index]
+            if weight.any():  # a plane may be zero for the weights of this layer
+                self._planes.append((scale, factorization.phi[:, r], weight))
+
+    def pieces(self):
+        """`(scale, features uint8 [256, p] or None for the codes themselves, int8 weight [C_out, C_in/g * p, ...])`."""
+        for scale in sorted({plane[0] for plane in self._planes}):
+            group = [plane for plane in self._planes if plane[0] == scale]
+            for start in range(0, len(group), _MAX_PLANES):
+                yield (scale, *_stack(group[start : start + _MAX_PLANES]))
+
+
+def _stack(planes: list) -> tuple[np.ndarray | None, torch.Tensor]:
+    """Planes of one scale as features `[256, p]` and weights with the planes innermost in the channel axis."""
+    if len(planes) == 1 and planes[0][1] is None:
+        return None, planes[0][2]
+    identity = np.arange(256, dtype=np.uint8)
+    columns = [identity if features is None else features for _, features, _ in planes]
+    weights = [weight for _, _, weight in planes]
+    for _ in range(_padding_planes(len(planes))):
+        columns.append(np.zeros(256, np.uint8))
+        weights.append(torch.zeros_like(weights[0]))
+    return np.stack(columns, axis=1), torch.stack(weights, dim=2).flatten(1, 2)
+
+
+def _padding_planes(n_planes: int) -> int:
+    """Zero planes that make a gathered row one machine word, where at most one is needed."""
+    word = 1 << (n_planes - 1).bit_length()
+    return word - n_planes if word - n_planes <= 1 else 0
+
+
+def _int8_terms(values: torch.Tensor) -> list[torch.Tensor]:
+    """int8-ranged terms that sum to `values` in -255..255: one where it fits, mostly two, three for 255 itself."""
+    terms, rest = [], values
+    while rest.any():
+        terms.append(rest.clamp(-128, 127))
+        rest = rest - terms[-1]
+    return terms
+
+
+class _Piece:
+    """One convolution of gathered features, cut over input channels until its sums are exact in float32."""
+
+    def __init__(self, problem, features, weight, scale, engine):
+        self.scale = scale
+        self._gather = None if features is None else _row_words(features)
+        n_planes = 1 if features is None else features.shape[1]
+        cuts = _channel_cuts(weight, n_planes, problem.groups)
+        self._parts = [
+            (columns, engine.prepare(weight[:, rows], problem.stride, problem.dilation, problem.groups))
+            for columns, rows in cuts
+        ]
+        self.bound = largest_sum(weight)
+        self.n_bytes = weight.numel()
+
+    def __call__(self, codes: torch.Tensor) -> torch.Tensor:
+        total = None
+        for columns, conv in self._parts:
+            chosen = codes if columns is None else codes[:, columns].contiguous(memory_format=torch.channels_last)
+            part = conv(self._expand(chosen))
+            # A cut exists only where the whole could pass 2^24, so such parts meet in int32.
+            part = part if columns is None else part.to(torch.int32)
+            total = part if total is None else total.add_(part)
+        return total
+
+    def _expand(self, codes: torch.Tensor) -> torch.Tensor:
+        """`phi(codes)`, uint8 `[n, C * p, H, W]` channels last."""
+        if self._gather is None:
+            return codes
+        n, channels, height, width = codes.shape
+        index = codes.permute(0, 2, 3, 1).reshape(-1).to(torch.int32)
+        rows = torch.index_select(self._gather, 0, index).view(torch.uint8)
+        return rows.view(n, height, width, -1).permute(0, 3, 1, 2)
+
+
+_WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
+
+
+def _row_words(features: np.ndarray) -> torch.Tensor:
+    """Feature rows as single machine words where their width is one: gathered twice as fast."""
+    rows = torch.from_numpy(np.ascontiguousarray(features))
+    word = _WORDS.get(rows.shape[1])
+    return rows if word is None else rows.view(word).flatten()
+
+
+def _channel_cuts(weight: torch.Tensor, n_planes: int, groups: int) -> list:
+    """`(input channels, weight rows)` of each part; `(None, all)` where no cut is needed."""
+    n_channels = weight.shape[1] // n_planes
+    if largest_sum(weight) < FLOAT_EXACT:
+        return [(None, slice(None))]
+    n_parts = 2
+    while True:
+        edges = np.linspace(0, n_channels, min(n_parts, n_channels) + 1).astype(int)
+        spans = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+        parts = [weight[:, a * n_planes : b * n_planes] for a, b in spans]
+        if all(largest_sum(part) < FLOAT_EXACT for part in parts):
+            channel = torch.arange(groups).view(-1, 1) * n_channels
+            return [
+                ((channel + torch.arange(a, b)).flatten(), slice(a * n_planes, b * n_planes)) for a, b in spans
+            ]
+        if n_parts >= n_channels:
+            raise ArithmeticError("a single input channel can exceed 2^24: the kernel is too large for this backend")
+        n_parts *= 2

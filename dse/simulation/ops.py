@@ -1,0 +1,153 @@
+"""Convolution and linear layers through a multiplier's table: one signature, several backends, equal bit for bit.
+
+`prepare` does all packing once; the result is applied to activation codes. `lut_conv2d` and `lut_linear` are the
+same for single calls. Backends: `reference` (table gather, the oracle), `factored` (exact factorization on int8
+convolutions); `auto` is the fastest that is here.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from dse.errors import ConfigError, ShapeError, unknown_name
+from dse.multipliers.factorization import factorize
+from dse.multipliers.multiplier import Multiplier
+from dse.simulation.engines import default_engine
+from dse.simulation.factored import FactoredConv
+from dse.simulation.problem import IntegerConv, integer_conv
+from dse.simulation.reference import ReferenceConv
+
+
+class PreparedConv(Protocol):
+    """A convolution ready to apply; `n_bytes` is about what it holds in memory."""
+
+    n_bytes: int
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Sums `[n, C_out, H_out, W_out]`, int32 or float32 holding the same integers, for codes `x`."""
+
+
+def _prepare_reference(problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
+    return ReferenceConv(problem, torch.tensor(multiplier.table))
+
+
+def _prepare_factored(problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
+    problem.check_range(torch.tensor(multiplier.table))
+    factorization = None if multiplier.is_exact else factorize(multiplier)
+    return FactoredConv(problem, factorization, default_engine())
+
+
+BACKENDS: dict[str, Callable[[IntegerConv, Multiplier], PreparedConv]] = {
+    "auto": _prepare_factored,
+    "factored": _prepare_factored,
+    "reference": _prepare_reference,
+}
+
+
+def prepare(problem: IntegerConv, multiplier: Multiplier, backend: str = "auto") -> PreparedConv:
+    """Pack `problem` for `multiplier`.
+
+    Raises:
+        ConfigError: unknown backend.
+        ShapeError: sums could exceed int32.
+    """
+    if backend not in BACKENDS:
+        raise ConfigError(unknown_name("backend", backend, BACKENDS))
+    return BACKENDS[backend](problem, multiplier)
+
+
+def lut_conv2d(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    table: torch.Tensor | np.ndarray,
+    *,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    x_zero_point: int = 0,
+    backend: str = "auto",
+) -> torch.Tensor:
+    """2-D convolution in which every product is looked up: `y[n, o, p] = SUM_k table[x_k, w_ok]`.
+
+    Args:
+        x: activation codes, uint8 or int8 `[n, C_in, H, W]`.
+        w: weight codes of the same type, `[C_out, C_in/groups, kh, kw]`.
+        table: int32 `[256, 256]` in natural operand order (0..255, or -128..127 for int8 codes), row = activation.
+        stride, padding, dilation: one number, or (vertical, horizontal).
+        groups: as in `torch.nn.functional.conv2d`.
+        x_zero_point: code of padding positions; they pass through the table.
+        backend: "auto", "factored" or "reference".
+
+    Returns:
+        int32 `[n, C_out, H_out, W_out]`.
+
+    Raises:
+        ShapeError: types or shapes that do not fit, or sums that could exceed int32.
+        MultiplierError: a table that is not 256x256 integers.
+
+    >>> x, w = torch.ones(1, 1, 3, 3, dtype=torch.uint8), torch.ones(1, 1, 3, 3, dtype=torch.uint8)
+    >>> lut_conv2d(x, w, np.multiply.outer(np.arange(256), np.arange(256)).astype(np.int32)).item()
+    9
+    """
+    if x.dtype != w.dtype:
+        raise ShapeError(f"activation and weight codes must share a type, got {x.dtype} and {w.dtype}")
+    vertical, horizontal = _pair(padding, "padding")
+    problem = integer_conv(
+        w,
+        x.dtype,
+        x_zero_point=x_zero_point,
+        stride=_pair(stride, "stride"),
+        padding=(horizontal, horizontal, vertical, vertical),
+        dilation=_pair(dilation, "dilation"),
+        groups=groups,
+    )
+    problem.check_input(x)
+    return prepare(problem, _as_multiplier(table, w.dtype), backend)(x).to(torch.int32).contiguous()
+
+
+def lut_linear(
+    x: torch.Tensor, w: torch.Tensor, table: torch.Tensor | np.ndarray, *, backend: str = "auto"
+) -> torch.Tensor:
+    """Linear layer through a table: `y[..., o] = SUM_k table[x[..., k], w[o, k]]`.
+
+    Args:
+        x: activation codes, uint8 or int8 `[..., in]`.
+        w: weight codes of the same type, `[out, in]`.
+        table: int32 `[256, 256]`, as in `lut_conv2d`.
+        backend: as in `lut_conv2d`.
+
+    Returns:
+        int32 `[..., out]`.
+
+    Raises:
+        ShapeError, MultiplierError: as in `lut_conv2d`.
+    """
+    if w.dim() != 2 or x.dim() < 1 or x.shape[-1] != w.shape[1]:
+        raise ShapeError(f"expected x [..., in] and w [out, in], got {list(x.shape)} and {list(w.shape)}")
+    flat = x.reshape(-1, x.shape[-1], 1, 1)
+    sums = lut_conv2d(flat, w[:, :, None, None], table, backend=backend)
+    return sums.view(*x.shape[:-1], w.shape[0])
+
+
+
+
+def _pair(value: int | tuple[int, int], name: str) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
+        raise ShapeError(f"{name} must be an int or two ints, got {value!r}")
+    return pair
+
+
+def _as_multiplier(table: torch.Tensor | np.ndarray, dtype: torch.dtype) -> Multiplier:
+    array = np.ascontiguousarray(table.numpy() if isinstance(table, torch.Tensor) else table)
+    return _cached_multiplier(array.tobytes(), array.dtype.str, array.shape, dtype == torch.int8)
+
+
+@lru_cache(maxsize=64)
+def _cached_multiplier(data: bytes, dtype: str, shape: tuple[int, ...], is_signed: bool) -> Multiplier:
+    """Repeated calls with one table hash and check it once."""
+    return Multiplier("table", np.frombuffer(data, dtype=np.dtype(dtype)).reshape(shape), is_signed=is_signed)

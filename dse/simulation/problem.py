@@ -1,0 +1,130 @@
+"""The integer convolution that every backend computes, and its check at the door."""
+
+from dataclasses import dataclass
+
+import torch
+
+from dse.errors import ShapeError
+
+INT32_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerConv:
+    """One integer convolution through a table `T` (a Linear layer is a 1x1 convolution on a 1x1 image).
+
+    For every output `y[n, o, p] = SUM_k (T[x_k, w_ok] - w_zero_point[o] * x_k) + constant[o]`, in int32. Padding
+    positions carry code `x_zero_point` through the table, as hardware does.
+
+    Attributes:
+        weight: codes, uint8 or int8 `[C_out, C_in/groups, kh, kw]`.
+        x_dtype: `torch.uint8` or `torch.int8`, the activations' codes.
+        x_zero_point: code of padding positions.
+        stride, dilation: (vertical, horizontal).
+        padding: (left, right, top, bottom), as in `torch.nn.functional.pad`.
+        w_zero_point: int64 `[C_out]`; zeros give the plain sums of `T`.
+        constant: int64 `[C_out]`.
+    """
+
+    weight: torch.Tensor
+    x_dtype: torch.dtype
+    x_zero_point: int
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    groups: int
+    w_zero_point: torch.Tensor
+    constant: torch.Tensor
+
+    @property
+    def n_outputs(self) -> int:
+        """Output channels `C_out`."""
+        return self.weight.shape[0]
+
+    @property
+    def fan_in(self) -> int:
+        """Products summed into one output, `K`."""
+        return self.weight[0].numel()
+
+    @property
+    def x_low(self) -> int:
+        """Smallest activation code: 0 or -128."""
+        return torch.iinfo(self.x_dtype).min
+
+    @property
+    def w_low(self) -> int:
+        """Smallest weight code: 0 or -128."""
+        return torch.iinfo(self.weight.dtype).min
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Output height and width for an input of `height x width`."""
+        left, right, top, bottom = self.padding
+        spans = [(k - 1) * d + 1 for k, d in zip(self.weight.shape[2:], self.dilation, strict=True)]
+        return (
+            (height + top + bottom - spans[0]) // self.stride[0] + 1,
+            (width + left + right - spans[1]) // self.stride[1] + 1,
+        )
+
+    def check_input(self, x: torch.Tensor) -> None:
+        """Raise `ShapeError` unless `x` is `[n, C_in, H, W]` of `x_dtype` and at least one kernel large."""
+        channels = self.weight.shape[1] * self.groups
+        if x.dtype != self.x_dtype or x.dim() != 4 or x.shape[1] != channels:
+            raise ShapeError(
+                f"expected activation codes {self.x_dtype} [n, {channels}, H, W], got {x.dtype} {list(x.shape)}"
+            )
+        if min(self.output_size(*x.shape[2:])) < 1:
+            raise ShapeError(f"an input of {list(x.shape[2:])} is smaller than the kernel {list(self.weight.shape[2:])}")
+
+    def check_range(self, table: torch.Tensor) -> None:
+        """Raise `ShapeError` where int32 sums could overflow for some input."""
+        largest = int(table.abs().max()) + int(self.w_zero_point.abs().max()) * 255
+        bound = self.fan_in * largest + int(self.constant.abs().max())
+        if bound > INT32_MAX:
+            raise ShapeError(
+                f"{self.fan_in} products of up to {largest} can exceed int32: split the layer or scale the table down"
+            )
+
+
+def integer_conv(
+    weight: torch.Tensor,
+    x_dtype: torch.dtype,
+    *,
+    x_zero_point: int = 0,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    w_zero_point: torch.Tensor | None = None,
+    constant: torch.Tensor | None = None,
+) -> IntegerConv:
+    """An `IntegerConv` with checked arguments; see there for shapes.
+
+    Raises:
+        ShapeError: codes of another type than uint8 or int8, a weight that is not 4-dimensional, groups that do not
+            divide the channels, a zero point outside the codes, or a stride or dilation below 1.
+    """
+    codes = (torch.uint8, torch.int8)
+    if weight.dtype not in codes or x_dtype not in codes:
+        raise ShapeError(f"expected codes in uint8 or int8, got weights {weight.dtype} and activations {x_dtype}")
+    if weight.dim() != 4 or weight.numel() == 0:
+        raise ShapeError(f"expected weights [C_out, C_in/groups, kh, kw] with no empty axis, got {list(weight.shape)}")
+    if groups < 1 or weight.shape[0] % groups:
+        raise ShapeError(f"groups ({groups}) must divide the {weight.shape[0]} output channels")
+    if min(stride) < 1 or min(dilation) < 1 or min(padding) < 0:
+        raise ShapeError(
+            f"stride {stride} and dilation {dilation} must be at least 1 and padding {padding} not negative"
+        )
+    if not torch.iinfo(x_dtype).min <= x_zero_point <= torch.iinfo(x_dtype).max:
+        raise ShapeError(f"x_zero_point {x_zero_point} is not a code of {x_dtype}")
+    zeros = torch.zeros(weight.shape[0], dtype=torch.int64)
+    return IntegerConv(
+        weight.detach().contiguous(),
+        x_dtype,
+        int(x_zero_point),
+        stride,
+        padding,
+        dilation,
+        groups,
+        zeros if w_zero_point is None else w_zero_point.to(torch.int64),
+        zeros if constant is None else constant.to(torch.int64),
+    )
