@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dse.errors import ConfigError
 
-Scheme = Literal["auto", "unsigned-affine", "signed-symmetric", "sign-magnitude"]
+Scheme = Literal["auto", "unsigned-affine", "signed-symmetric"]
 Observer = Literal["minmax", "percentile", "mse"]
 Method = Literal["nsga2", "random", "uniform", "greedy", "exhaustive"]
 Initial = Literal["sensitivity", "uniform", "random"]

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from dse.multipliers.library import Library
+from dse.multipliers.multiplier import Cost, Multiplier
+
 
 @dataclass(frozen=True)
 class FakeLayer:
@@ -45,3 +48,15 @@ class NanEvaluator(FakeEvaluator):
 
     def __call__(self, assignments):
         return np.where((assignments == 0).all(axis=1), np.nan, 0.5)
+
+
+def fake_library() -> Library:
+    """Five unsigned multipliers by ascending cost; the exact one, `exact`, is the last."""
+
+    def truncated(n_bits):
+        return lambda a, b: (a * b) >> n_bits << n_bits
+
+    cost = {f"t{n_bits}": (n_bits, Cost(10.0 - n_bits, "mW", "fake", "made up")) for n_bits in (8, 6, 4, 2)}
+    members = [Multiplier.from_function(n, truncated(b), is_signed=False, cost=c) for n, (b, c) in cost.items()]
+    exact = Multiplier.from_function("exact", truncated(0), is_signed=False, cost=Cost(10.0, "mW", "fake", "made up"))
+    return Library([*members, exact], name="fake")

@@ -1,0 +1,112 @@
+"""What a run was made with: versions, host, seed, and hashes of everything that decides its results.
+
+Hashes must be the same when a run is continued; versions only should be.
+"""
+
+import json
+import logging
+import os
+import platform
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from dse import __version__
+from dse.errors import RunError
+
+_log = logging.getLogger("dse")
+
+PACKAGES = ("torch", "pymoo", "numpy", "moocore", "joblib")
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of dse, Python and the packages that results may depend on; nothing is imported."""
+    versions = {"dse": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "absent"
+    return versions
+
+
+def current_host() -> dict[str, Any]:
+    """Where this process runs."""
+    return {"name": socket.gethostname(), "system": platform.platform(), "machine": platform.machine(),
+            "n_cpus": os.cpu_count()}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The record of a run.
+
+    Attributes:
+        hashes: by what they identify (`library`, `evaluator`, ...), hex.
+        layers: name, kind and n_multiplications of each layer, in assignment order.
+        multipliers: name, energy_rel and key of each multiplier, in library order.
+        reference_point: of the hypervolume.
+        n_images: by split.
+        exact_index: position of the exact multiplier.
+    """
+
+    hashes: Mapping[str, str]
+    layers: tuple[Mapping[str, Any], ...]
+    multipliers: tuple[Mapping[str, Any], ...]
+    exact_index: int
+    n_images: Mapping[str, int]
+    reference_point: tuple[float, float]
+    seed: int
+    accelerator: str
+    accuracy_floor: float | None
+    versions: Mapping[str, str] = field(default_factory=current_versions)
+    host: Mapping[str, Any] = field(default_factory=current_host)
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    format: int = 1
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Reads `manifest.json`.
+
+    Raises:
+        RunError: missing, damaged, or of another version.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        known = {name: record[name] for name in Manifest.__dataclass_fields__}
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing: the run has not begun to search. Start it with `dse explore`") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged ({error!r}): restore it from a copy") from None
+    for name in ("layers", "multipliers", "reference_point"):
+        known[name] = tuple(known[name])
+    return Manifest(**known)
+
+
+def check_continues(stored: Manifest, current: Manifest, path: Path) -> None:
+    """Checks that a run may be continued with what was loaded now; other versions are only warned about.
+
+    Raises:
+        RunError: naming everything that differs.
+    """
+    names = sorted(stored.hashes.keys() | current.hashes.keys())
+    changed = [name for name in names if stored.hashes.get(name) != current.hashes.get(name)]
+    if changed:
+        told = "; ".join(
+            f"{name} was {stored.hashes.get(name, 'absent')[:12]}, is now {current.hashes.get(name, 'absent')[:12]}"
+            for name in changed
+        )
+        raise RunError(
+            f"{path} cannot be continued, what it measured has changed: {told}. "
+            "Restore the files it was started with, or choose another directory with --out"
+        )
+    for name, old in stored.versions.items():
+        if (new := current.versions.get(name)) != old:
+            _log.warning("%s was started with %s %s, continues with %s", path, name, old, new)

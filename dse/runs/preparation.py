@@ -1,0 +1,124 @@
+"""From a configuration to objects: the only place where this happens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.config import RunConfig
+from dse.cost.accelerators import Accelerator, make_accelerator
+from dse.errors import MultiplierError
+from dse.multipliers.library import Library, load_library
+from dse.runs.execution import Evaluator
+from dse.search.space import Space, make_space
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Objects used instead of what the configuration names: a `torch.nn.Module`, `Splits`, a `Library`."""
+
+    network: Any = None
+    splits: Any = None
+    library: Library | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything comes from the configuration."""
+        return self.network is None and self.splits is None and self.library is None
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything a search needs, loaded and checked."""
+
+    evaluator: Evaluator
+    report_evaluator: Evaluator
+    layers: Sequence[Any]
+    library: Library
+    accelerator: Accelerator
+    space: Space
+    hashes: dict[str, str]
+
+    @property
+    def exact(self) -> NDArray[np.int64]:
+        """The exact assignment, int64 [n_layers]."""
+        return np.full(len(self.layers), self.library.exact_index, dtype=np.int64)
+
+
+def prepare(config: RunConfig, inputs: Inputs) -> Prepared:
+    """Loads what the configuration names and checks that it fits together."""
+    library = inputs.library if inputs.library is not None else _library(config)
+    library = library.searchable()
+    evaluator, report_evaluator, hashes = _evaluators(config, inputs, library)
+    layers = evaluator.layers
+    accelerator = make_accelerator(config.accelerator.kind, layers, library=library)
+    space = make_space(accelerator, len(layers), n_multipliers=len(library))
+    hashes |= {"library": library.fingerprint, "evaluator": evaluator.fingerprint}
+    return Prepared(evaluator, report_evaluator, layers, library, accelerator, space, hashes)
+
+
+def _library(config: RunConfig) -> Library:
+    options = config.library
+    library = load_library(options.path, is_signed=options.signed, allow_compile=options.compile_c)
+    chosen = library.select(names=options.include) if options.include else library
+    dropped = {library.index(name) for name in options.exclude}
+    names = [m.name for m in chosen if library.index(m.name) not in dropped]
+    if not names:
+        raise MultiplierError(
+            f"[library] include and exclude leave no multiplier of {options.path}: expected at least the exact one. "
+            "Shorten exclude, or name more in include"
+        )
+    return chosen.select(names=names)
+
+
+def _evaluators(config: RunConfig, inputs: Inputs, library: Library) -> tuple[Evaluator, Evaluator, dict[str, str]]:
+    """The evaluators of the search and report images, and hashes of what they were made from. Imports torch."""
+    from dse.datasets import load_splits
+    from dse.evaluation import build_evaluator
+    from dse.networks.convert import quantize_network
+    from dse.networks.zoo import create_network, default_preprocessing
+
+    data, network = config.data, inputs.network
+    if network is None:
+        network = create_network(config.network.name, weights=config.network.weights)
+    splits = inputs.splits
+    if splits is None:
+        preprocessing = data.preprocessing
+        if preprocessing is None and inputs.network is None:
+            preprocessing = default_preprocessing(config.network.name)
+        splits = load_splits(
+            data.dataset,
+            data_dir=data.dir,
+            n_calibration=data.calibration_images,
+            n_search=data.images,
+            n_report=data.report_images,
+            preprocessing=preprocessing,
+        )
+    integer_network = quantize_network(
+        network,
+        splits.calibration,
+        scheme=config.scheme,
+        observer=config.quantization.observer,
+        per_channel=config.quantization.per_channel,
+        exclude=config.quantization.exclude,
+    )
+    evaluator = build_evaluator(
+        integer_network,
+        library,
+        splits.search,
+        calibration=splits.calibration,
+        fold_bias=config.recovery.fold_bias,
+        sum_compensation=config.recovery.sum_compensation,
+        weight_tuning=config.recovery.weight_tuning,
+        backend=config.execution.backend,
+        batch_size=config.execution.batch_size,
+    )
+    hashes = {
+        "network": integer_network.fingerprint(),
+        "calibration images": splits.calibration.fingerprint,
+        "search images": splits.search.fingerprint,
+        "report images": splits.report.fingerprint,
+    }
+    return evaluator, evaluator.with_split(splits.report), hashes

@@ -1,0 +1,143 @@
+"""Finished and unfinished runs as tables."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dse.config import RunConfig, load_config
+from dse.errors import RunError
+from dse.objectives import ACCURACY
+from dse.pareto import nondominated
+from dse.runs.front import SEPARATOR, join_names
+from dse.runs.journal import read_journal
+from dse.runs.manifest import Manifest, read_manifest
+from dse.runs.store import RunDirectory
+
+
+def open_run(path: str | Path) -> "Run":
+    """Opens a run directory for reading; it may still be running.
+
+    Raises:
+        RunError: the directory holds no run.
+    """
+    directory = RunDirectory(Path(path))
+    if not directory.resolved.exists():
+        found = "is not a directory" if not directory.path.is_dir() else "holds no resolved.toml"
+        raise RunError(f"{path} {found}: expected a run directory. Make one with `dse explore --out {path}`")
+    return Run(directory)
+
+
+class Run:
+    """A run directory as pandas tables; each is read once, when first asked for."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.directory.path
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the front is there."""
+        return self.directory.is_finished
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The configuration, every default filled."""
+        return load_config(self.directory.resolved)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Versions, hashes, layers and multipliers."""
+        return read_manifest(self.directory.manifest)
+
+    @cached_property
+    def front(self) -> pd.DataFrame:
+        """The front, sorted by energy; accuracies are those of the report split. See `dse.runs.front`."""
+        if not self.is_finished:
+            raise RunError(
+                f"{self.path} is not finished, it has no front yet. Repeat its `dse explore` command to continue it; "
+                "`.evaluations` has what was measured so far"
+            )
+        return pd.read_csv(self.directory.front, keep_default_na=True)
+
+    @cached_property
+    def generations(self) -> pd.DataFrame:
+        """Progress of the search: n_gen, n_eval, n_new, cache_hits, hypervolume, best_energy_rel, time_s, ..."""
+        if not self.directory.generations.exists():
+            raise RunError(f"{self.path} has no generations yet. Repeat its `dse explore` command to continue it")
+        return pd.read_csv(self.directory.generations)
+
+    @cached_property
+    def evaluations(self) -> pd.DataFrame:
+        """Everything measured: split, state, accuracy, energy_rel, energy_saved_pct, is_dominated, assignment, message.
+
+        `is_dominated` compares within a split; failed evaluations are dominated.
+        """
+        names = [m["name"] for m in self.manifest.multipliers]
+        records = read_journal(self.directory.journal)
+        table = pd.DataFrame(
+            {
+                "split": [e.split for e in records],
+                "state": [e.state for e in records],
+                "accuracy": [e.accuracy for e in records],
+                "energy_rel": [e.energy_rel for e in records],
+                "energy_saved_pct": [100 * (1 - e.energy_rel) for e in records],
+                "is_dominated": np.ones(len(records), dtype=bool),
+                "assignment": [join_names(e.assignment, names) for e in records],
+                "message": [e.message for e in records],
+            }
+        )
+        F = np.column_stack([table["energy_rel"], ACCURACY.to_minimize(table["accuracy"])]).astype(np.float64)
+        for split in table["split"].unique():
+            rows = np.flatnonzero(table["split"] == split)
+            table.loc[rows, "is_dominated"] = ~nondominated(F[rows])
+        return table
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """Name, kind and n_multiplications of every layer, in assignment order."""
+        return pd.DataFrame(list(self.manifest.layers))
+
+    def assignment(self, point: int) -> pd.DataFrame:
+        """The multiplier of every layer for a point of the front.
+
+        Returns:
+            One row a layer: layer, kind, n_multiplications, multiplier, energy_rel (of the multiplier),
+            energy_share_pct (of this design's multiplication energy), saved_share_pct (of the exact network's energy,
+            saved in this layer); with tiles, also tile.
+        """
+        row = self._point(point)
+        energies: Mapping[str, float] = {m["name"]: m["energy_rel"] for m in self.manifest.multipliers}
+        table = self.layers[["name", "kind", "n_multiplications"]].rename(columns={"name": "layer"})
+        table["multiplier"] = row["assignment"].split(SEPARATOR)
+        table["energy_rel"] = table["multiplier"].map(energies).astype(float)
+        energy = table["n_multiplications"] * table["energy_rel"]
+        table["energy_share_pct"] = 100 * energy / max(energy.sum(), 1e-300)
+        saved = table["n_multiplications"] * (1 - table["energy_rel"])
+        table["saved_share_pct"] = 100 * saved / table["n_multiplications"].sum()
+        if "tiles" in row:
+            table["tile"] = [int(t) for t in str(row["tiles"]).split(SEPARATOR)]
+        return table
+
+    def _point(self, point: int) -> pd.Series:
+        rows = self.front[self.front["point"] == point]
+        if rows.empty:
+            raise RunError(f"{self.path} has no point {point}: expected 0 to {len(self.front) - 1}")
+        return rows.iloc[0]
+
+    def __repr__(self) -> str:
+        state = f"{len(self.front)} points" if self.is_finished else "unfinished"
+        return f"Run({str(self.path)!r}, {state})"
+
+    def _repr_html_(self) -> str:
+        title = f"<p><b>{self.path}</b>: {self.config.network.name}, {self.config.data.dataset}</p>"
+        if not self.is_finished:
+            return title + "<p>unfinished</p>"
+        columns = ["point", "energy_saved_pct", "accuracy", "accuracy_low", "accuracy_high", "assignment"]
+        return title + self.front[columns].to_html(index=False, float_format="{:.4g}".format)
