@@ -113,8 +113,8 @@ def drum(k: int, *, is_signed: bool = False, exact_negation: bool = True) -> Mul
     Hashemi, Bahar and Reda, "DRUM: a dynamic range unbiased multiplier for approximate applications", ICCAD 2015:
     `T[a, b] = r(a) r(b)`, `r(a) = a` for `a < 2^k`, else `((a >> s) | 1) << s` with `s = floor(log2 a) - k + 1`.
 
-    Gates: two leading-one detectors over the bits above the low `k`, two AND-OR selections of the window, two encoders of its
-    place, a `k x k` array multiplier, the adder of the two places, the output shifter.
+    Gates: two leading-one detectors over the bits above the low `k`, two AND-OR selections of the window, two encoders
+    of its place, a `k x k` array multiplier, the adder of the two places, the output shifter.
 
     Args:
         k: bits kept, 3..7; below 7 without `exact_negation`.
@@ -182,10 +182,10 @@ def roba(columns: int = 0, *, is_signed: bool = False, exact_negation: bool = Tr
     """RoBA: operands rounded to powers of two, `T[a, b] = r(a) b + r(b) a - r(a) r(b) = a b - (r(a) - a)(r(b) - b)`.
 
     Zendegani, Kamal, Bahadori, Afzali-Kusha and Pedram, "RoBA multiplier: a rounding-based approximate multiplier for
-    high-speed yet energy-efficient digital signal processing", IEEE Trans. VLSI 25(2), 2017. `r` is the nearest power of
-    two; half-way values round up, except 3, which becomes 2; `r(0) = 0`. The largest relative error is 1/9. Signed with
-    `exact_negation` it is the paper's S-RoBA, without it AS-RoBA. `columns > 0` [ours] leaves out that many low columns
-    of the two addends `r(a) b` and `r(b) (a - r(a))`.
+    high-speed yet energy-efficient digital signal processing", IEEE Trans. VLSI 25(2), 2017. `r` is the nearest power
+    of two; half-way values round up, except 3, which becomes 2; `r(0) = 0`. The largest relative error is 1/9. Signed
+    with `exact_negation` it is the paper's S-RoBA, without it AS-RoBA. `columns > 0` [ours] leaves out that many low
+    columns of the two addends `r(a) b` and `r(b) (a - r(a))`.
 
     Gates: per operand a leading-one detector, the bit below it by AND-OR, an encoder and an incrementer for the rounded
     exponent, and a mask for zero; the difference `a - r(a)` by masking and sign filling; two shifters; one adder.
@@ -230,7 +230,7 @@ def builtin_library() -> Library:
 
 
 def _candidates(is_signed: bool) -> list[Multiplier]:
-    lines = [(v, h) for v in (2, 4, 6, 8) for h in (1, 2, 3)]
+    lines = [(v, h) for v in (2, 4, 6, 8) for h in (1, 2, 3) if h > v - _TOP]  # else no row is cut beyond the columns
     found = [truncated(k, is_signed=is_signed) for k in range(1, 9)]
     found += [broken_array(v, h, is_signed=is_signed) for v, h in lines]
     for exact_negation in (True, False) if is_signed else (True,):
