@@ -8,7 +8,12 @@ from pathlib import Path
 from dse.datasets.cifar10 import is_cifar10_folder, read_cifar10
 from dse.datasets.dataset import Dataset
 from dse.datasets.digits import read_digits
+from dse.datasets.entry_point import read_entry_point
+from dse.datasets.image_folder import is_image_place, is_tiny_imagenet_place, read_image_folder, read_tiny_imagenet
+from dse.datasets.mnist import is_mnist_folder, read_mnist
+from dse.datasets.numpy_files import is_numpy_place, read_numpy
 from dse.datasets.splits import Splits, make_splits
+from dse.entry_points import is_entry_point
 from dse.errors import DataError, unknown_name
 
 
@@ -29,6 +34,20 @@ _FORMATS = {
         ("cifar10", "cifar-10-batches-bin", "cifar-10-batches-py", "cifar10/cifar-10-batches-bin"),
         "data_batch_1.bin ... test_batch.bin, or the batches of the Python format",
     ),
+    "mnist": _Format(
+        is_mnist_folder,
+        read_mnist,
+        ("mnist", "MNIST/raw", "mnist/MNIST/raw"),
+        "train-images-idx3-ubyte ... t10k-labels-idx1-ubyte, plain or .gz",
+    ),
+    "tinyimagenet": _Format(
+        is_tiny_imagenet_place,
+        read_tiny_imagenet,
+        ("tinyimagenet", "tiny-imagenet-200", "tinyimagenet/tiny-imagenet-200"),
+        "wnids.txt, train/ and val/, or one .tar of them",
+    ),
+    "image_folder": _Format(is_image_place, read_image_folder, ("images",), "a folder per class, or a .tar of them"),
+    "numpy": _Format(is_numpy_place, read_numpy, ("numpy",), "one .npz file, or .npy files"),
 }
 
 
@@ -74,6 +93,8 @@ def load_splits(
 
 def read_dataset(name: str, *, data_dir: Path | str | None = None) -> Dataset:
     """A dataset by name; the arguments are those of `load_splits`."""
+    if is_entry_point(name):
+        return read_entry_point(name, data_dir=None if data_dir is None else Path(data_dir))
     if name == "digits":
         return read_digits()
     if name not in _FORMATS:

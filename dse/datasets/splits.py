@@ -107,6 +107,7 @@ class Splits:
     calibration: Split
     search: Split
     report: Split
+    found: tuple[str, ...] = ()  # files that the dataset came from
 
     @property
     def n_classes(self) -> int:
@@ -183,6 +184,7 @@ def make_splits(
         pick(*source, calibration),
         pick("test", dataset.test, _first(search, n_search, "n_search", dataset)),
         pick("test", dataset.test, _first(report, n_report, "n_report", dataset)),
+        dataset.found,
     )
 
 

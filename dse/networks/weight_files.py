@@ -1,6 +1,7 @@
 """Weight files: state dicts saved by torch (read with `weights_only=True`, so no code runs) or as `.npz`."""
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -25,7 +26,16 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise NetworkError(f"no weights file {path}: expected a .pt or .npz file with a state dict")
     try:
         state = _read_npz(path) if path.suffix == ".npz" else torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as failure:
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        KeyError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as failure:
         raise NetworkError(f"{path} cannot be read: expected a state dict saved by torch.save or .npz") from failure
     except Exception as failure:
         if type(failure).__name__ != "UnpicklingError":
@@ -79,7 +89,8 @@ def check_finite(tensors: Iterable[tuple[str, torch.Tensor]], *, where: str) -> 
 
 
 def _read_npz(path: Path) -> dict[str, torch.Tensor]:
-    with np.load(path, allow_pickle=False) as arrays:
+    # NumPy leaves a file that it cannot read open, so it gets an open one
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
 
