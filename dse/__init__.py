@@ -1,3 +1,59 @@
-"""Design-space exploration of approximate DNN accelerators."""
+"""Design-space exploration of approximate DNN accelerators.
+
+Names are imported when first used, so `import dse` stays quick and does not load torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Cost": "dse.multipliers.multiplier",
+    "DseError": "dse.errors",
+    "Library": "dse.multipliers.library",
+    "Multiplier": "dse.multipliers.multiplier",
+    "Run": "dse.runs.results",
+    "evaluate": "dse.evaluation",
+    "explore": "dse.exploration",
+    "load_library": "dse.multipliers.library",
+    "lut_conv2d": "dse.simulation.ops",
+    "lut_linear": "dse.simulation.ops",
+    "open_run": "dse.runs.results",
+}
+
+__all__ = [
+    "Cost",
+    "DseError",
+    "Library",
+    "Multiplier",
+    "Run",
+    "__version__",
+    "evaluate",
+    "explore",
+    "load_library",
+    "lut_conv2d",
+    "lut_linear",
+    "open_run",
+]
+
+if TYPE_CHECKING:
+    from dse.errors import DseError
+    from dse.evaluation import evaluate
+    from dse.exploration import explore
+    from dse.multipliers.library import Library, load_library
+    from dse.multipliers.multiplier import Cost, Multiplier
+    from dse.runs.results import Run, open_run
+    from dse.simulation.ops import lut_conv2d, lut_linear
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dse' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

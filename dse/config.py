@@ -25,6 +25,7 @@ Scheme = Literal["auto", "unsigned-affine", "signed-symmetric"]
 Observer = Literal["minmax", "percentile", "mse"]
 Method = Literal["nsga2", "random", "uniform", "greedy", "exhaustive"]
 Initial = Literal["sensitivity", "uniform", "random"]
+WeightTuning = Literal["off", "uniform", "histogram"]
 Backend = Literal["auto", "factored", "reference"]
 
 FilePath = Annotated[Path | None, Field(strict=False)]
@@ -81,7 +82,7 @@ class RecoveryConfig(_Table):
 
     fold_bias: bool = True
     sum_compensation: bool = False
-    weight_tuning: bool = False
+    weight_tuning: WeightTuning = "off"
 
 
 class AcceleratorConfig(_Table):
@@ -108,7 +109,7 @@ class ExecutionConfig(_Table):
     jobs: Count = 1
     threads: Count | None = None
     backend: Backend = "auto"
-    batch_size: Count = 256
+    batch_size: Count = 64
 
 
 class RunConfig(_Table):

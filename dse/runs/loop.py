@@ -123,6 +123,7 @@ class Meter:
         on_results: Callable[[int], None] = lambda n_left: None,
     ) -> None:
         self._evaluator, self._split = evaluator, split
+        self._fingerprint = evaluator.fingerprint  # an evaluator may hash its whole network to tell it
         self._accelerator, self._journal, self._executor = accelerator, journal, executor
         self._budget, self._on_results = budget, on_results
         self._asked: set[tuple[int, ...]] = set()
@@ -168,7 +169,7 @@ class Meter:
         return len(keys)
 
     def _find(self, key: tuple[int, ...]) -> Evaluation | None:
-        return self._journal.find(self._split, key, self._evaluator.fingerprint)
+        return self._journal.find(self._split, key, self._fingerprint)
 
     def _measure(self, designs: Designs, energy_rel: NDArray[np.float64]) -> None:
         n_left = len(designs)
@@ -186,7 +187,7 @@ class Meter:
         return Evaluation(
             split=self._split,
             assignment=tuple(designs.assignments[result.index].tolist()),
-            fingerprint=self._evaluator.fingerprint,
+            fingerprint=self._fingerprint,
             accuracy=result.accuracy,
             state="ok" if result.is_ok else "failed",
             message=result.message,
@@ -201,7 +202,8 @@ def require_exact(evaluator: Evaluator, assignment: NDArray[np.int64], *, execut
     Raises:
         RunError: with the reason of the failure.
     """
-    if journal.find("search", assignment.tolist(), evaluator.fingerprint) is not None:
+    fingerprint, key = evaluator.fingerprint, tuple(assignment.tolist())
+    if journal.find("search", key, fingerprint) is not None:
         return
     (result,) = executor.run(evaluator, assignment[None], lambda results: None)
     if not result.is_ok:
@@ -209,8 +211,7 @@ def require_exact(evaluator: Evaluator, assignment: NDArray[np.int64], *, execut
             f"the network with exact multipliers cannot be evaluated: {result.message}. Nothing was stored: "
             "correct the network or the data and repeat the command"
         )
-    key = tuple(assignment.tolist())
-    journal.append([Evaluation("search", key, evaluator.fingerprint, result.accuracy, energy_rel=1.0)])
+    journal.append([Evaluation("search", key, fingerprint, result.accuracy, energy_rel=1.0)])
 
 
 def objectives(measured: Measured) -> NDArray[np.float64]:

@@ -79,6 +79,8 @@ def _evaluators(config: RunConfig, inputs: Inputs, library: Library) -> tuple[Ev
     from dse.evaluation import build_evaluator
     from dse.networks.convert import quantize_network
     from dse.networks.zoo import create_network, default_preprocessing
+    from dse.quantization.affine import scheme_for
+    from dse.recovery.operators import Recovery
 
     data, network = config.data, inputs.network
     if network is None:
@@ -99,7 +101,7 @@ def _evaluators(config: RunConfig, inputs: Inputs, library: Library) -> tuple[Ev
     integer_network = quantize_network(
         network,
         splits.calibration,
-        scheme=config.scheme,
+        scheme=scheme_for(library.is_signed, config.scheme),
         observer=config.quantization.observer,
         per_channel=config.quantization.per_channel,
         exclude=config.quantization.exclude,
@@ -109,9 +111,7 @@ def _evaluators(config: RunConfig, inputs: Inputs, library: Library) -> tuple[Ev
         library,
         splits.search,
         calibration=splits.calibration,
-        fold_bias=config.recovery.fold_bias,
-        sum_compensation=config.recovery.sum_compensation,
-        weight_tuning=config.recovery.weight_tuning,
+        recovery=Recovery(**config.recovery.model_dump()),
         backend=config.execution.backend,
         batch_size=config.execution.batch_size,
     )

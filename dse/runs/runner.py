@@ -34,15 +34,10 @@ from dse.runs.manifest import Manifest, check_continues, read_manifest
 from dse.runs.preparation import Inputs, Prepared, prepare
 from dse.runs.results import Run, open_run
 from dse.runs.store import RunDirectory, RunLock, write_atomic
+from dse.search.matching import matched_assignments
 from dse.search.methods import make_search
 from dse.search.optimizers import Optimizer
-from dse.search.seeding import (
-    initial_designs,
-    loss_matrix,
-    matched_assignments,
-    probe_multipliers,
-    sensitivity_assignments,
-)
+from dse.search.seeding import initial_designs, loss_matrix, probe_multipliers, sensitivity_assignments
 
 _log = logging.getLogger("dse")
 

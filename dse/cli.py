@@ -1,0 +1,226 @@
+"""The command `dse`: parse, call, print. What it calls is there in Python too (`dse.explore`, `dse.open_run`)."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dse import __version__
+from dse.errors import DseError
+from dse.reporting import terminal
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="dse",
+    help="Find which approximate multiplier each layer of a neural network should use.\n\n"
+    "Start with `dse explore`, which runs a small example in about a minute.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+multipliers = typer.Typer(no_args_is_help=True, help="List, show and check multipliers.")
+app.add_typer(multipliers, name="multipliers")
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How the table is printed.")]
+LibraryOption = Annotated[str, typer.Option(help="`builtin`, a table file, or a folder of them.", metavar="PATH")]
+SignedOption = Annotated[bool | None, typer.Option("--signed/--unsigned", help="Only these.", show_default=False)]
+CompileOption = Annotated[bool, typer.Option("--compile-c", help="Compile and run C sources; only those you trust.")]
+
+
+def main() -> None:
+    """Runs the command and turns errors into one line and an exit code."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except DseError as error:
+        if debug:
+            raise
+        terminal.print_error(str(error))
+        sys.exit(EXIT_ERROR)
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"dse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    terminal.configure_logging(debug)
+
+
+def _option(help_text: str, panel: str, *names: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help_text, rich_help_panel=panel, metavar=metavar, show_default=False)
+
+
+_INPUT, _INTEGER, _SEARCH, _EXECUTION = "Network, data, multipliers", "Quantization and recovery", "Search", "Execution"
+
+
+@app.command()
+def explore(
+    run_file: Annotated[
+        Path | None, typer.Argument(help="A TOML run file; options win over it.", metavar="RUN.toml")
+    ] = None,
+    network: Annotated[str | None, _option("Zoo name or MODULE:FUNCTION.", _INPUT, metavar="NAME")] = None,
+    weights: Annotated[Path | None, _option("State dict of the network.", _INPUT, metavar="FILE")] = None,
+    dataset: Annotated[str | None, _option("Dataset name or MODULE:FUNCTION.", _INPUT, metavar="NAME")] = None,
+    data: Annotated[Path | None, _option("Folder of the dataset's files.", _INPUT, metavar="DIR")] = None,
+    preprocessing: Annotated[
+        str | None, _option("unit, raw, centered, imagenet or mean=..;std=..", _INPUT, metavar="TEXT")
+    ] = None,
+    images: Annotated[int | None, _option("Images that steer the search.", _INPUT)] = None,
+    calibration_images: Annotated[int | None, _option("Images that fix the ranges.", _INPUT)] = None,
+    report_images: Annotated[int | None, _option("Images that measure the front, at the end.", _INPUT)] = None,
+    library: Annotated[str | None, _option("builtin, a table file or a folder.", _INPUT, metavar="PATH")] = None,
+    signed: Annotated[bool | None, _option("Which multipliers of it.", _INPUT, "--signed/--unsigned")] = None,
+    compile_c: Annotated[bool | None, _option("Compile and run C sources; only those you trust.", _INPUT)] = None,
+    accelerator: Annotated[str | None, _option("free, tiles:T or pipelined:T.", _INPUT, metavar="KIND")] = None,
+    scheme: Annotated[str | None, _option("unsigned-affine or signed-symmetric.", _INTEGER, metavar="NAME")] = None,
+    observer: Annotated[str | None, _option("minmax, percentile or mse.", _INTEGER, metavar="NAME")] = None,
+    per_channel: Annotated[bool | None, _option("One weight scale per output channel.", _INTEGER)] = None,
+    exclude: Annotated[
+        list[str] | None, _option("Layer (or pattern) that stays exact; repeatable.", _INTEGER, metavar="NAME")
+    ] = None,
+    fold_bias: Annotated[bool | None, _option("Fold mean errors into the biases.", _INTEGER)] = None,
+    sum_compensation: Annotated[bool | None, _option("Compensate errors by input sums.", _INTEGER)] = None,
+    weight_tuning: Annotated[
+        str | None, _option("Map weights to ones with less error: off, uniform or histogram.", _INTEGER, metavar="NAME")
+    ] = None,
+    method: Annotated[
+        str | None, _option("nsga2, random, uniform, greedy or exhaustive.", _SEARCH, metavar="NAME")
+    ] = None,
+    population_size: Annotated[int | None, _option("Designs per generation.", _SEARCH)] = None,
+    generations: Annotated[int | None, _option("Generations.", _SEARCH)] = None,
+    evaluations: Annotated[int | None, _option("Different designs measured, at most.", _SEARCH)] = None,
+    seed: Annotated[int | None, _option("Same seed, same front.", _SEARCH)] = None,
+    accuracy_floor: Annotated[float | None, _option("Designs below are not wanted; 0 to 1.", _SEARCH)] = None,
+    initial: Annotated[str | None, _option("sensitivity, uniform or random.", _SEARCH, metavar="NAME")] = None,
+    jobs: Annotated[int | None, _option("Worker processes.", _EXECUTION)] = None,
+    threads: Annotated[int | None, _option("Threads per worker.", _EXECUTION)] = None,
+    backend: Annotated[str | None, _option("auto, factored or reference.", _EXECUTION, metavar="NAME")] = None,
+    batch_size: Annotated[int | None, _option("Images per batch.", _EXECUTION)] = None,
+    out: Annotated[Path | None, _option("Run directory; default below runs/.", _EXECUTION, metavar="DIR")] = None,
+    output_format: FormatOption = Format.table,
+) -> None:
+    """Search the front of energy against accuracy, or continue an interrupted search.
+
+    Without options: a small CNN on handwritten digits with the embedded multipliers. For example
+
+        dse explore --network resnet20 --weights resnet20.pt --dataset cifar10 --data cifar/ --images 1000
+
+    The same command continues an interrupted run; a finished one is only printed.
+    """
+    options = {name: value for name, value in locals().items() if value is not None}
+    for name in ("run_file", "out", "output_format"):
+        options.pop(name, None)
+    from dse.config import default_run_name
+    from dse.exploration import configure, explore_config
+
+    config, text = configure(run_file, options)
+    path = out or Path("runs") / default_run_name(config)
+    with terminal.Watch() as watch:
+        try:
+            run = explore_config(config, config_text=text, out=path, watch=watch)
+        except KeyboardInterrupt:
+            watch.close()
+            terminal.print_note(f"interrupted; everything measured is in {path}. Repeat the same command to continue")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+    terminal.print_front(run, output_format)
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")],
+    point: Annotated[int | None, typer.Option(help="Show the multiplier of every layer at this point.")] = None,
+    output_format: FormatOption = Format.table,
+) -> None:
+    """Print the front of a run, or one point of it.
+
+    For example `dse show runs/digits --point 3`.
+    """
+    from dse.runs.results import open_run
+
+    opened = open_run(run)
+    if point is None:
+        terminal.print_front(opened, output_format)
+    else:
+        terminal.print_point(opened, point, output_format)
+
+
+@app.command()
+def networks(output_format: FormatOption = Format.table) -> None:
+    """List the networks and datasets that have a name."""
+    import pandas as pd
+
+    from dse.datasets import dataset_names
+    from dse.networks.zoo import network_names
+
+    rows = [("network", name) for name in network_names()] + [("dataset", name) for name in dataset_names()]
+    terminal.print_table(pd.DataFrame(rows, columns=["kind", "name"]), output_format)
+
+
+@multipliers.command("list")
+def list_multipliers(
+    library: LibraryOption = "builtin",
+    signed: SignedOption = None,
+    compile_c: CompileOption = False,
+    output_format: FormatOption = Format.table,
+) -> None:
+    """List the multipliers of a library with cost and error metrics.
+
+    For example `dse multipliers list --library evoapprox/ --unsigned --format csv`.
+    """
+    from dse.multipliers.library import load_library
+
+    terminal.print_library(load_library(library, is_signed=signed, allow_compile=compile_c), output_format)
+
+
+@multipliers.command("show")
+def show_multiplier(
+    name: Annotated[str, typer.Argument(help="Name or alias.", metavar="NAME")],
+    library: LibraryOption = "builtin",
+    compile_c: CompileOption = False,
+    output_format: FormatOption = Format.table,
+) -> None:
+    """Show everything known about one multiplier.
+
+    For example `dse multipliers show exact`.
+    """
+    from dse.multipliers.library import load_library
+
+    loaded = load_library(library, allow_compile=compile_c)
+    terminal.print_multiplier(loaded, name, output_format)
+
+
+@multipliers.command("check")
+def check_multipliers(
+    path: Annotated[Path, typer.Argument(help="A table file or a folder of them.", metavar="FILE")],
+    signed: SignedOption = None,
+    compile_c: CompileOption = False,
+    output_format: FormatOption = Format.table,
+) -> None:
+    """Check tables for traps: products of zero, swapped operands, zero power, metadata that disagrees.
+
+    For example `dse multipliers check mul8u_2AC.bin`.
+    """
+    from dse.multipliers.library import load_library
+
+    terminal.print_checks(load_library(path, is_signed=signed, allow_compile=compile_c), output_format)

@@ -1,0 +1,174 @@
+"""`dse.explore`: one call from a trained network to a finished run directory with its picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dse.config import RunConfig, default_run_name, load_config
+from dse.errors import ConfigError
+from dse.runs.loop import Observer
+from dse.runs.results import Run
+
+OPTIONS = {
+    "network": "network.name",
+    "weights": "network.weights",
+    "dataset": "data.dataset",
+    "data": "data.dir",
+    "preprocessing": "data.preprocessing",
+    "images": "data.images",
+    "calibration_images": "data.calibration_images",
+    "report_images": "data.report_images",
+    "library": "library.path",
+    "signed": "library.signed",
+    "compile_c": "library.compile_c",
+    "scheme": "quantization.scheme",
+    "observer": "quantization.observer",
+    "per_channel": "quantization.per_channel",
+    "exclude": "quantization.exclude",
+    "fold_bias": "recovery.fold_bias",
+    "sum_compensation": "recovery.sum_compensation",
+    "weight_tuning": "recovery.weight_tuning",
+    "accelerator": "accelerator.kind",
+    "method": "search.method",
+    "population_size": "search.population_size",
+    "generations": "search.generations",
+    "evaluations": "search.evaluations",
+    "seed": "search.seed",
+    "accuracy_floor": "search.accuracy_floor",
+    "initial": "search.initial",
+    "jobs": "execution.jobs",
+    "threads": "execution.threads",
+    "backend": "execution.backend",
+    "batch_size": "execution.batch_size",
+}
+"""Options of `explore` and of the command line, and the keys of the run file that they override."""
+
+
+def explore(
+    run_file: str | Path | None = None,
+    *,
+    network: Any = None,
+    weights: str | Path | None = None,
+    dataset: Any = None,
+    data: str | Path | None = None,
+    preprocessing: str | None = None,
+    images: int | None = None,
+    calibration_images: int | None = None,
+    report_images: int | None = None,
+    library: Any = None,
+    signed: bool | None = None,
+    compile_c: bool | None = None,
+    scheme: str | None = None,
+    observer: str | None = None,
+    per_channel: bool | None = None,
+    exclude: Sequence[str] | None = None,
+    fold_bias: bool | None = None,
+    sum_compensation: bool | None = None,
+    weight_tuning: str | None = None,
+    accelerator: str | None = None,
+    method: str | None = None,
+    population_size: int | None = None,
+    generations: int | None = None,
+    evaluations: int | None = None,
+    seed: int | None = None,
+    accuracy_floor: float | None = None,
+    initial: str | None = None,
+    jobs: int | None = None,
+    threads: int | None = None,
+    backend: str | None = None,
+    batch_size: int | None = None,
+    out: str | Path | None = None,
+    watch: Observer | None = None,
+) -> Run:
+    """Searches which multiplier each layer should use, or continues an earlier search.
+
+    Without arguments: a small CNN on the digits data with the embedded multipliers. Arguments are those of the command
+    `dse explore`, win over the run file, and default to what `dse.config` says. The same call continues an interrupted
+    run, and returns a finished one at once.
+
+    Args:
+        run_file: a TOML file.
+        network: a zoo name, `module:function`, or a `torch.nn.Module`.
+        weights: state dict for a named network.
+        dataset: a name, `module:function`, or `dse.datasets.Splits`.
+        data: folder of the dataset's files.
+        preprocessing: of the images, see `dse.datasets.preprocessing`.
+        images: how many steer the search.
+        calibration_images: how many fix the ranges.
+        report_images: how many measure the front.
+        library: `builtin`, a path, or a `Library`.
+        signed: use the library's signed multipliers.
+        compile_c: allow C sources in the library to be compiled and run.
+        scheme: `auto`, `unsigned-affine` or `signed-symmetric`.
+        observer: `minmax`, `percentile` or `mse`.
+        per_channel: one weight scale per output channel.
+        exclude: patterns of layer names that stay floating point.
+        fold_bias: fold the mean error of each channel into its bias.
+        sum_compensation: compensate errors by the sum of each patch.
+        weight_tuning: `off`, `uniform` or `histogram`: replace weights by those that the multiplier treats best.
+        accelerator: `free`, `tiles:T` or `pipelined:T`.
+        method: `nsga2`, `random`, `uniform`, `greedy` or `exhaustive`.
+        population_size: designs per generation.
+        generations: how many.
+        evaluations: different designs measured, at most.
+        seed: of the search.
+        accuracy_floor: in [0, 1]; designs below are not wanted.
+        initial: `sensitivity`, `uniform` or `random`.
+        jobs: worker processes.
+        threads: per worker.
+        backend: `auto`, `factored` or `reference`.
+        batch_size: images per batch.
+        out: the run directory; by default below `runs/`, named after the configuration.
+        watch: told how the run goes on.
+
+    Returns:
+        The finished run.
+    """
+    given = {name: value for name, value in locals().items() if name in OPTIONS and value is not None}
+    objects = {name: given[name] for name in ("network", "dataset", "library") if not _is_named(given.get(name))}
+    given |= {name: f"object:{type(value).__name__}" for name, value in objects.items()}
+    if "library" in objects:
+        given["signed"] = objects["library"].is_signed
+    config, text = configure(run_file, given)
+    return explore_config(config, config_text=text, out=out, objects=objects, watch=watch)
+
+
+def configure(run_file: str | Path | None, options: dict[str, Any]) -> tuple[RunConfig, str | None]:
+    """The configuration of a run file with options (by their names in `OPTIONS`) on top, and the file's text."""
+    values = dict(options)
+    for name in ("library", "dataset", "network"):
+        if isinstance(values.get(name), Path):
+            values[name] = str(values[name])
+    path = None if run_file is None else Path(run_file)
+    config = load_config(path, {OPTIONS[name]: value for name, value in values.items()})
+    return config, None if path is None else path.read_text(encoding="utf-8")
+
+
+def explore_config(
+    config: RunConfig,
+    *,
+    config_text: str | None = None,
+    out: str | Path | None = None,
+    objects: dict[str, Any] | None = None,
+    watch: Observer | None = None,
+) -> Run:
+    """Runs a configuration in a directory (see `explore`) and draws the front."""
+    from dse.reporting.data import front_data
+    from dse.reporting.static import front_png
+    from dse.runs.preparation import Inputs
+    from dse.runs.runner import run
+    from dse.runs.store import write_atomic
+
+    objects = objects or {}
+    inputs = Inputs(objects.get("network"), objects.get("dataset"), objects.get("library"))
+    path = Path(out) if out is not None else Path("runs") / default_run_name(config)
+    result = run(config, path, config_text=config_text, inputs=inputs, observer=watch)
+    if not result.directory.picture.exists():
+        write_atomic(result.directory.picture, front_png(front_data(result)))
+    return result
+
+
+def _is_named(value: Any) -> bool:
+    if isinstance(value, type):
+        raise ConfigError(f"{value!r} is a class: expected an object or a name. Call it to make one")
+    return value is None or isinstance(value, str | Path)

@@ -1,0 +1,63 @@
+"""Plain data per plot: what is drawn, without how."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.errors import RunError
+from dse.runs.results import Run
+
+
+@dataclass(frozen=True, eq=False)
+class FrontData:
+    """A front of energy saved against accuracy lost, both relative to the exact network of the same images.
+
+    Attributes:
+        title: network, data and accelerator.
+        energy_saved_pct: of each front point, float64 [n], percent.
+        accuracy_lost_points: on the report images, float64 [n], percentage points; negative where accuracy was gained.
+        lost_low: lower end of its 95 % interval, float64 [n].
+        lost_high: upper end.
+        is_exact: which point is the exact network, bool [n].
+        dominated_saved_pct: of the other evaluated designs, float64 [m].
+        dominated_lost_points: on the search images, float64 [m].
+        n_images_report: images behind the intervals.
+    """
+
+    title: str
+    energy_saved_pct: NDArray[np.float64]
+    accuracy_lost_points: NDArray[np.float64]
+    lost_low: NDArray[np.float64]
+    lost_high: NDArray[np.float64]
+    is_exact: NDArray[np.bool_]
+    dominated_saved_pct: NDArray[np.float64]
+    dominated_lost_points: NDArray[np.float64]
+    n_images_report: int
+
+
+def front_data(run: Run) -> FrontData:
+    """What a picture of a finished run shows; failed points are left out.
+
+    The intervals are those of each accuracy by itself, moved by the exact network's measured accuracy.
+    """
+    front = run.front[run.front["state"] == "ok"]
+    if not front["is_exact"].any():
+        raise RunError(f"{run.path}: the exact network failed on the report images, there is nothing to compare with")
+    exact = front[front["is_exact"]].iloc[0]
+    evaluations = run.evaluations
+    others = evaluations[
+        (evaluations["split"] == "search") & (evaluations["state"] == "ok") & evaluations["is_dominated"]
+    ]
+    config = run.config
+    return FrontData(
+        title=f"{config.network.name}, {config.data.dataset}, accelerator {config.accelerator.kind}",
+        energy_saved_pct=front["energy_saved_pct"].to_numpy(np.float64),
+        accuracy_lost_points=100 * (exact["accuracy"] - front["accuracy"].to_numpy(np.float64)),
+        lost_low=100 * (exact["accuracy"] - front["accuracy_high"].to_numpy(np.float64)),
+        lost_high=100 * (exact["accuracy"] - front["accuracy_low"].to_numpy(np.float64)),
+        is_exact=front["is_exact"].to_numpy(bool),
+        dominated_saved_pct=others["energy_saved_pct"].to_numpy(np.float64),
+        dominated_lost_points=100 * (exact["accuracy_search"] - others["accuracy"].to_numpy(np.float64)),
+        n_images_report=int(exact["n_images_report"]),
+    )

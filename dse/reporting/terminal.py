@@ -1,0 +1,246 @@
+"""What people see at a terminal: progress on stderr, tables on stdout. Piped output is plain and complete."""
+
+import json
+import logging
+import math
+from collections import Counter
+from typing import Literal
+
+import pandas as pd
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from dse.multipliers.library import Library
+from dse.runs import loop
+from dse.runs.front import SEPARATOR
+from dse.runs.results import Run
+
+Format = Literal["table", "json", "csv"]
+
+PLAIN_WIDTH = 160
+"""Characters a line where the output is no terminal."""
+
+
+def _console(*, to_stderr: bool) -> Console:
+    console = Console(stderr=to_stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=to_stderr, highlight=False, width=PLAIN_WIDTH)
+
+
+def configure_logging(is_verbose: bool) -> None:
+    """Shows warnings of dse on stderr, and everything when verbose."""
+    logger = logging.getLogger("dse")
+    handler = RichHandler(console=_console(to_stderr=True), show_time=False, show_path=False)
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.DEBUG if is_verbose else logging.WARNING)
+
+
+def print_error(message: str) -> None:
+    """One line (or one a problem) on stderr."""
+    for line in message.splitlines():
+        _console(to_stderr=True).print(f"error: {line}", markup=False, soft_wrap=True)
+
+
+def print_note(message: str) -> None:
+    """One line on stderr."""
+    _console(to_stderr=True).print(message, markup=False, soft_wrap=True)
+
+
+class Watch:
+    """Shows how a run goes on: a live line at a terminal, else one line a generation. A context manager."""
+
+    def __init__(self) -> None:
+        self._console = _console(to_stderr=True)
+        self._start: loop.Start | None = None
+        self._bar: Progress | None = None
+        self._task = None
+        self._phase = "search"
+        self._n_batch = 0
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the live line."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def on_start(self, start: loop.Start) -> None:
+        """See `Observer`."""
+        self._start = start
+        for line in start_lines(start):
+            self._console.print(line, markup=False)
+        if self._console.is_terminal:
+            columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task("preparing", total=start.n_generations or start.n_evaluations)
+            self._bar.start()
+
+    def on_evaluation(self, progress: loop.Progress) -> None:
+        """See `Observer`."""
+        if self._bar is not None:
+            is_report = progress.phase == "report"
+            text = "measuring the front on the report images" if is_report else progress_text(progress, self._start)
+            self._bar.update(self._task, description=f"{text}, {progress.n_left} to do")
+        elif progress.phase != self._phase:
+            self._console.print("measuring the front on the report images")
+        self._phase = progress.phase
+
+    def on_generation(self, progress: loop.Progress) -> None:
+        """See `Observer`."""
+        text = progress_text(progress, self._start)
+        if self._bar is None:
+            self._console.print(text, markup=False)
+        else:
+            done = progress.n_gen if self._start.n_generations else progress.n_eval
+            self._bar.update(self._task, completed=done, description=text)
+
+
+def start_lines(start: loop.Start) -> list[str]:
+    """What is about to run, in a few lines."""
+    lines = [
+        f"run directory {start.path}",
+        f"{start.network} on {start.dataset}: {start.n_layers} layers, {start.n_multiplications:,} multiplications an "
+        f"image, {start.n_multipliers} multipliers, {start.n_images_search} search and {start.n_images_report} report "
+        f"images, {start.jobs} jobs x {start.threads} threads",
+    ]
+    if start.n_journaled:
+        lines.append(f"continuing: {start.n_journaled} evaluations are in the journal")
+    return lines
+
+
+def progress_text(progress: loop.Progress, start: loop.Start | None) -> str:
+    """One line: generation, evaluations, hypervolume, best energy at the accuracy floor, time left."""
+    total = f"/{start.n_generations}" if start and start.n_generations else ""
+    best = progress.best_energy_rel
+    saved = "none yet" if math.isnan(best) else f"{100 * (1 - best):.1f} %"
+    text = (
+        f"generation {progress.n_gen}{total}, {progress.n_eval} evaluations, hypervolume {progress.hypervolume:.4f}, "
+        f"energy saved at accuracy {100 * progress.accuracy_floor:.1f} %: {saved}"
+    )
+    left = seconds_left(progress, start)
+    return text if left is None else f"{text}, about {_duration(left)} left"
+
+
+def seconds_left(progress: loop.Progress, start: loop.Start | None) -> float | None:
+    """Time the search still takes when generations go on as before; `None` where nothing can be said."""
+    shares = []
+    if start and start.n_generations:
+        shares.append(progress.n_gen / start.n_generations)
+    if start and start.n_evaluations:
+        shares.append(progress.n_eval / start.n_evaluations)
+    share = max(shares, default=0.0)
+    return None if share <= 0 else max(0.0, progress.time_s * (1 - share) / share)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def print_table(table: pd.DataFrame, output_format: Format, *, title: str = "") -> None:
+    """Prints a table on stdout; json and csv hold every digit, the table four."""
+    console = _console(to_stderr=False)
+    if output_format == "json":
+        text = json.dumps(json.loads(table.to_json(orient="records", double_precision=15)), indent=1)
+        console.print(text, markup=False, soft_wrap=True)
+        return
+    if output_format == "csv":
+        console.print(table.to_csv(index=False).rstrip("\n"), markup=False, soft_wrap=True)
+        return
+    grid = Table(title=title or None, title_justify="left")
+    for name in table.columns:
+        is_number = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_bool_dtype(table[name])
+        grid.add_column(name.replace("_", " "), justify="right" if is_number else "left", overflow="fold")
+    for row in table.itertuples(index=False):
+        grid.add_row(*map(_cell, row))
+    console.print(grid, markup=False)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.4g}"
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return str(value)
+
+
+def print_front(run: Run, output_format: Format) -> None:
+    """The front of a finished run, and where its files are."""
+    if output_format != "table":
+        print_table(run.front, output_format)
+        return
+    print_table(front_summary(run), "table", title=f"{run.path}: {len(run.front)} points")
+    print_note(f"{run.directory.front} and {run.directory.picture.name}; one point layer by layer: "
+               f"dse show {run.path} --point K")  # fmt: skip
+
+
+def front_summary(run: Run) -> pd.DataFrame:
+    """The columns of a front that fit a terminal, in percent and points."""
+    front = run.front
+    exact = front.loc[front["is_exact"], "accuracy"].iloc[0]
+    interval = [f"{100 * a:.2f} to {100 * b:.2f}" for a, b in zip(front.accuracy_low, front.accuracy_high, strict=True)]
+    return pd.DataFrame(
+        {
+            "point": front["point"],
+            "energy saved %": front["energy_saved_pct"].map("{:.2f}".format),
+            "accuracy %": (100 * front["accuracy"]).map("{:.2f}".format),
+            "95 % interval": interval,
+            "lost (points)": (100 * (exact - front["accuracy"])).map("{:.2f}".format),
+            "multipliers (layers)": front["assignment"].map(count_names),
+        }
+    )
+
+
+def count_names(assignment: str) -> str:
+    """Multipliers with the number of layers that use them, most used first.
+
+    >>> count_names("a;b;b")
+    'b (2), a (1)'
+    """
+    counts = Counter(assignment.split(SEPARATOR)).most_common()
+    return ", ".join(f"{name} ({count})" for name, count in counts)
+
+
+def print_point(run: Run, point: int, output_format: Format) -> None:
+    """The multiplier of every layer at one point."""
+    table = run.assignment(point)
+    row = run.front[run.front["point"] == point].iloc[0]
+    title = f"point {point}: {row['energy_saved_pct']:.2f} % energy saved, accuracy {100 * row['accuracy']:.2f} %"
+    print_table(table, output_format, title=title)
+
+
+def print_library(library: Library, output_format: Format) -> None:
+    """One row a multiplier; the table leaves out what does not fit."""
+    table = library.to_dataframe()
+    if output_format == "table":
+        table = table.drop(columns=["mse", "wcre_pct", "technology", "key"], errors="ignore")
+    print_table(table, output_format, title=f"library {library.name}: {len(library)} multipliers")
+
+
+def print_multiplier(library: Library, name: str, output_format: Format) -> None:
+    """Everything known about one multiplier, one line a property; as a table also what `check` finds."""
+    from dse.multipliers.checks import check_multiplier, describe
+
+    multiplier = library[name]
+    table = describe(multiplier)
+    if output_format == "table":
+        table["value"] = table["value"].map(_cell)
+    print_table(table, output_format, title=multiplier.name)
+    if output_format == "table":
+        for finding in check_multiplier(multiplier):
+            print_note(f"{finding.severity}: {finding.name}: {finding.detail}")
+
+
+def print_checks(library: Library, output_format: Format) -> None:
+    """The findings of `dse.multipliers.checks` for every member."""
+    from dse.multipliers.checks import check_library
+
+    table = check_library(library)
+    print_table(table, output_format, title=f"{len(library)} multipliers, {len(table)} findings")
