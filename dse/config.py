@@ -95,8 +95,8 @@ class SearchConfig(_Table):
     """`evaluations` bounds the measured designs, `accuracy_floor` in [0, 1] is a constraint."""
 
     method: Method = "nsga2"
-    population_size: Annotated[int, Field(ge=2)] = 40
-    generations: Count = 20
+    population_size: Annotated[int, Field(ge=2)] = 24
+    generations: Count = 12
     evaluations: Count | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     accuracy_floor: Annotated[float, Field(ge=0, le=1)] | None = None

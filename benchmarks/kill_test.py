@@ -1,0 +1,98 @@
+"""Kills a search with SIGKILL at random moments, continues it, and compares with an uninterrupted one.
+
+    python benchmarks/kill_test.py --kills 20
+
+Passes when the two `front.csv` are identical byte for byte, and no assignment was measured twice on the same images.
+Needs nothing but the embedded example; about a minute for the reference and a few seconds for each kill.
+"""
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+OPTIONS = ["--population-size", "16", "--generations", "10", "--images", "200", "--seed", "3"]
+
+
+def command(out: Path, jobs: int) -> list[str]:
+    return [sys.executable, "-m", "dse", "explore", *OPTIONS, "--jobs", str(jobs), "--out", str(out)]
+
+
+def start(out: Path, jobs: int) -> subprocess.Popen:
+    return subprocess.Popen(command(out, jobs), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def run_reference(out: Path, jobs: int) -> tuple[float, float]:
+    """Seconds until the first evaluation is in the journal, and in all."""
+    begin, first = time.monotonic(), 0.0
+    process = start(out, jobs)
+    while process.poll() is None:
+        if not first and n_journaled(out):
+            first = time.monotonic() - begin
+        time.sleep(0.02)
+    if process.returncode:
+        sys.exit(f"the uninterrupted run failed: {process.stderr.read().decode()}")
+    return first, time.monotonic() - begin
+
+
+def run_killed(out: Path, jobs: int, delays: list[float]) -> int:
+    """Kills once after every delay, then lets the search finish; the number of kills that hit a living process."""
+    n_kills = 0
+    for delay in delays:
+        process = start(out, jobs)
+        try:
+            process.wait(timeout=delay)
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            n_kills += 1
+        print(f"kill {n_kills:2d} after {delay:5.2f} s: {n_journaled(out)} evaluations in the journal", flush=True)
+    process = start(out, jobs)
+    if process.wait():
+        sys.exit(f"the continued run failed: {process.stderr.read().decode()}")
+    return n_kills
+
+
+def n_journaled(out: Path) -> int:
+    journal = out / "evaluations.jsonl"
+    return max(journal.read_bytes().count(b"\n") - 1, 0) if journal.exists() else 0
+
+
+def repeated(out: Path) -> list[tuple]:
+    """Split and assignment of everything that was measured more than once."""
+    records = [json.loads(line) for line in (out / "evaluations.jsonl").read_text().splitlines()]
+    counts = Counter((r["split"], tuple(r["assignment"])) for r in records if r["kind"] == "evaluation")
+    return [key for key, count in counts.items() if count > 1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        whole, parts = Path(folder, "whole"), Path(folder, "parts")
+        first, total = run_reference(whole, options.jobs)
+        print(f"uninterrupted: first evaluation after {first:.1f} s, finished after {total:.1f} s")
+        # Every attempt has to start again; beyond that it advances by a kill's share of the search, on average.
+        share = (total - first) / options.kills
+        delays = [rng.uniform(0.8 * first, first + 1.2 * share) for _ in range(options.kills)]
+        delays[0] = rng.uniform(0, first)
+        n_kills = run_killed(parts, options.jobs, delays)
+        is_same = (whole / "front.csv").read_bytes() == (parts / "front.csv").read_bytes()
+        again = repeated(parts)
+    print(f"{n_kills} kills, identical front: {is_same}, assignments measured twice: {len(again)}")
+    sys.exit(0 if is_same and not again else 1)
+
+
+if __name__ == "__main__":
+    main()

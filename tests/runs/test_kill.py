@@ -1,0 +1,57 @@
+"""A search killed with SIGKILL ends with the front of an uninterrupted one; see also benchmarks/kill_test.py."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dse.runs.journal import read_journal
+
+SEARCH = """
+import sys, time
+from dataclasses import dataclass
+from dse.config import parse_config
+from dse.runs import preparation
+from dse.runs.runner import run
+from dse.testing.fakes import FakeEvaluator, fake_library
+
+@dataclass(frozen=True)
+class Slow(FakeEvaluator):
+    def __call__(self, assignments):
+        time.sleep(0.01 * len(assignments))
+        return super().__call__(assignments)
+
+preparation._library = lambda config: fake_library()
+preparation._evaluators = lambda config, inputs, library: (Slow(), Slow().with_split("report"), {})
+run(parse_config("[search]\\npopulation_size = 12\\ngenerations = 10"), sys.argv[1])
+"""
+
+
+def start(path):
+    return subprocess.Popen([sys.executable, "-c", SEARCH, str(path)])
+
+
+def n_journaled(path):
+    return len(read_journal(path / "evaluations.jsonl"))
+
+
+@pytest.mark.slow
+def test_killed_three_times(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert start(whole).wait() == 0
+    rng = random.Random(0)
+    for _ in range(3):
+        process, before = start(parts), n_journaled(parts)
+        target = before + rng.randint(3, 25)
+        while process.poll() is None and n_journaled(parts) < target:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (parts / "front.csv").exists()
+    assert start(parts).wait() == 0
+    assert (parts / "front.csv").read_bytes() == (whole / "front.csv").read_bytes()
+    keys = [e.key for e in read_journal(parts / "evaluations.jsonl")]
+    assert len(keys) == len(set(keys))

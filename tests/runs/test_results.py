@@ -1,0 +1,53 @@
+"""dse.runs.results: a run directory as tables."""
+
+import pytest
+
+from dse.errors import RunError
+from dse.runs.results import open_run
+from dse.runs.runner import Silent, run
+
+
+def test_point_shows_every_layer(tmp_path, evaluator, config):
+    result = run(config, tmp_path)
+    point = int(result.front["point"].iloc[0])
+    table = result.assignment(point)
+    assert table["layer"].tolist() == ["layer0", "layer1", "layer2", "layer3"]
+    assert table["energy_share_pct"].sum() == pytest.approx(100)
+    assert table["saved_share_pct"].sum() == pytest.approx(result.front["energy_saved_pct"].iloc[0])
+    assert result.layers["n_multiplications"].tolist() == [100, 200, 300, 400]
+    with pytest.raises(RunError, match="has no point 99: expected 0 to"):
+        result.assignment(99)
+
+
+def test_evaluations_mark_what_is_dominated(tmp_path, evaluator, config):
+    result = run(config, tmp_path)
+    searched = result.evaluations[result.evaluations["split"] == "search"]
+    best = searched[~searched["is_dominated"]]
+    assert set(best["assignment"]) >= set(result.front.loc[~result.front["is_exact"], "assignment"])
+
+
+def test_representations(tmp_path, evaluator, config):
+    result = run(config, tmp_path)
+    assert f"{len(result.front)} points" in repr(result)
+    assert "<table" in result._repr_html_()
+
+
+def test_unfinished_run_shows_what_it_has(tmp_path, evaluator, config):
+    class Stop(Silent):
+        def on_generation(self, progress):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path, observer=Stop())
+    result = open_run(tmp_path)
+    assert len(result.evaluations) > 0
+    assert "unfinished" in result._repr_html_()
+    with pytest.raises(RunError, match="is not finished"):
+        _ = result.front
+
+
+def test_directory_that_is_no_run(tmp_path):
+    with pytest.raises(RunError, match=r"holds no resolved.toml"):
+        open_run(tmp_path)
+    with pytest.raises(RunError, match="is not a directory"):
+        open_run(tmp_path / "absent")
