@@ -32,7 +32,7 @@ RUN_LIMIT_S = 20.0
 """Time limit of the tabulating process; a circuit needs milliseconds."""
 
 _METADATA = re.compile(r"^\s*//\s*([A-Z][A-Z0-9_]*%?)\s*=\s*([-+]?[0-9]\S*)[ \t]*(\S*)", re.MULTILINE)
-_UNITS = {"": 1.0, "%": 1.0, "mW": 1.0, "uW": 1e-3, "nW": 1e-6, "W": 1e3, "um2": 1.0, "um^2": 1.0, "ns": 1.0, "ps": 1e-3}
+_UNITS = {"": 1.0, "%": 1.0, "mW": 1.0, "uW": 1e-3, "nW": 1e-6, "W": 1e3, "um2": 1.0, "ns": 1.0, "ps": 1e-3}
 _INTEGER = r"(?:const\s+)?(u?int(?:8|16|32|64)_t)(?:\s+const)?"
 _PROTOTYPE = re.compile(rf"{_INTEGER}\s+(\w+)\s*\(\s*{_INTEGER}\s+\w+\s*,\s*{_INTEGER}\s+\w+\s*\)\s*\{{")
 _PUBLISHED = {"MAE": "mae", "MAE%": "mae_pct", "WCE": "wce", "WCE%": "wce_pct", "WCRE%": "wcre_pct"}
@@ -122,7 +122,8 @@ def _is_signed(path: Path, prototype: _Prototype, is_signed: bool | None) -> boo
     if prototype.first == prototype.second == "int8_t":
         return True
     named = re.match(r"mul8(?:x8)?[su]", prototype.name)
-    folders = {word for part in path.parent.parts for word in re.split(r"[^a-z]+", part.lower())}
+    nearest = path.resolve().parent.parts[-2:]  # e.g. 8x8_signed/pareto_pwr_mae
+    folders = {word for part in nearest for word in re.split(r"[^a-z]+", part.lower())}
     if named is None and folders & {"signed", "unsigned"}:
         return "unsigned" not in folders
     return resolve_sign(prototype.name, is_signed=is_signed)

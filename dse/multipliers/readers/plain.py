@@ -7,6 +7,7 @@ decides; else the `is_signed` argument; else signed if the table has a negative 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,14 @@ def read_numpy(path: Path, *, is_signed: bool | None = None) -> list[Multiplier]
     """
     require_file(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except AttributeError:  # a plain array is no context manager
-        arrays = {path.stem: _load_array(path)}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            arrays = {path.stem: loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise MultiplierError(
+            f"{str(path)!r} is not a readable NumPy file ({error}): expected integers saved by numpy.save or "
+            "numpy.savez without pickled objects; save it again"
+        ) from error
     if not arrays:
         raise MultiplierError(f"{str(path)!r} holds no array: expected at least one 256 x 256 table; save it again")
     if len(arrays) == 1 and next(iter(arrays)) in ("table", "arr_0"):
@@ -71,20 +74,6 @@ def _numbers(line: str, where: str) -> list[float]:
         raise MultiplierError(f"{where}: {error}: expected integers only; start headings with #") from error
 
 
-def _load_array(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise _unreadable(path, error) from error
-
-
 def _multiplier(name: str, array: np.ndarray, path: Path, is_signed: bool | None) -> Multiplier:
     table_is_signed = resolve_sign(name, is_signed=is_signed, table=array)
     return Multiplier(name, array, table_is_signed, origin=str(path))
-
-
-def _unreadable(path: Path, error: Exception) -> MultiplierError:
-    return MultiplierError(
-        f"{str(path)!r} is not a readable NumPy file ({error}): expected integers saved by numpy.save or numpy.savez "
-        "without pickled objects; save it again"
-    )

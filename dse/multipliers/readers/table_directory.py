@@ -65,7 +65,14 @@ def _read_index(index: Path, *, is_signed: bool | None, allow_compile: bool) -> 
         if required not in columns:
             detail = unknown_name("column", required, columns) if columns else "the file is empty"
             raise MultiplierError(f"{str(index)!r} lacks column {required!r}: {detail}; add it to the header line")
-    found = [_read_row(index, row, is_signed=is_signed, allow_compile=allow_compile) for row in rows]
+    found = []
+    for row in rows:
+        if None in row or not row["name"] or not row["file"]:
+            raise MultiplierError(
+                f"{str(index)!r}, line {rows.line_num} {list(row.values())}: expected a name and a file, and no more "
+                f"fields than the {len(columns)} of the header; complete the line"
+            )
+        found.append(_read_row(index, row, is_signed=is_signed, allow_compile=allow_compile))
     if not found:
         raise MultiplierError(f"{str(index)!r} lists no multiplier: expected one line each; add them below the header")
     return found
