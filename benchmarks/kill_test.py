@@ -85,7 +85,7 @@ def main() -> None:
         print(f"uninterrupted: first evaluation after {first:.1f} s, finished after {total:.1f} s")
         # Every attempt has to start again; beyond that it advances by a kill's share of the search, on average.
         share = (total - first) / options.kills
-        delays = [rng.uniform(0.8 * first, first + 1.2 * share) for _ in range(options.kills)]
+        delays = [rng.uniform(0.9 * first, first + 2.2 * share) for _ in range(options.kills)]
         delays[0] = rng.uniform(0, first)
         n_kills = run_killed(parts, options.jobs, delays)
         is_same = (whole / "front.csv").read_bytes() == (parts / "front.csv").read_bytes()

@@ -1,6 +1,7 @@
 """A library, layers and evaluators without a network, fast and deterministic."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -60,3 +61,19 @@ def fake_library() -> Library:
     members = [Multiplier.from_function(n, truncated(b), is_signed=False, cost=c) for n, (b, c) in cost.items()]
     exact = Multiplier.from_function("exact", truncated(0), is_signed=False, cost=Cost(10.0, "mW", "fake", "made up"))
     return Library([*members, exact], name="fake")
+
+
+def use_fakes(monkeypatch: Any, evaluator: FakeEvaluator) -> None:
+    """Makes every run use `evaluator` and `fake_library` instead of what its configuration names.
+
+    Args:
+        monkeypatch: pytest's fixture.
+        evaluator: for the search images; its `with_split` is used for the report images.
+    """
+    from dse.runs import preparation
+
+    def evaluators(config: object, inputs: object, library: object) -> tuple:
+        return evaluator, evaluator.with_split("report"), {"network": "n" * 64}
+
+    monkeypatch.setattr(preparation, "_evaluators", evaluators)
+    monkeypatch.setattr(preparation, "_library", lambda config: fake_library())

@@ -3,20 +3,14 @@
 import pytest
 
 from dse.config import parse_config
-from dse.runs import preparation
-from dse.testing.fakes import FakeEvaluator, fake_library
+from dse.testing.fakes import FakeEvaluator, use_fakes
 
 
 @pytest.fixture
 def evaluator(monkeypatch):
     """The evaluator that every run of the test gets."""
     fake = FakeEvaluator()
-
-    def evaluators(config, inputs, library):
-        return fake, fake.with_split("report"), {"network": "n" * 64}
-
-    monkeypatch.setattr(preparation, "_evaluators", evaluators)
-    monkeypatch.setattr(preparation, "_library", lambda config: fake_library())
+    use_fakes(monkeypatch, fake)
     return fake
 
 

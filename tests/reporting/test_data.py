@@ -1,0 +1,37 @@
+"""dse.reporting.data: the numbers behind the picture."""
+
+import numpy as np
+import pytest
+
+from dse.config import parse_config
+from dse.reporting.data import front_data
+from dse.runs.runner import run
+from dse.testing.fakes import FakeEvaluator, use_fakes
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    use_fakes(monkeypatch, FakeEvaluator())
+    return run(parse_config("[search]\npopulation_size = 8\ngenerations = 4"), tmp_path)
+
+
+def test_losses_are_relative_to_the_exact_network(finished):
+    data = front_data(finished)
+    assert data.is_exact.sum() == 1
+    assert data.accuracy_lost_points[data.is_exact] == 0
+    assert data.energy_saved_pct[data.is_exact] == 0
+    exact = finished.front.loc[finished.front["is_exact"], "accuracy"].iloc[0]
+    np.testing.assert_allclose(data.accuracy_lost_points, 100 * (exact - finished.front["accuracy"]))
+
+
+def test_intervals_hold_the_points(finished):
+    data = front_data(finished)
+    assert (data.lost_low < data.accuracy_lost_points).all()
+    assert (data.accuracy_lost_points < data.lost_high).all()
+
+
+def test_dominated_designs_are_apart_from_the_front(finished):
+    data = front_data(finished)
+    searched = (finished.evaluations["split"] == "search").sum()
+    assert 0 < len(data.dominated_saved_pct) < searched
+    assert len(data.dominated_saved_pct) == len(data.dominated_lost_points)

@@ -1,0 +1,165 @@
+"""dse.cli: options reach the run, errors are one line, tables can be piped."""
+
+import io
+import json
+import logging
+import sys
+
+import pandas as pd
+import pytest
+
+from dse import __version__, cli
+from dse.runs.results import open_run
+from dse.testing.fakes import FakeEvaluator, use_fakes
+
+SMALL = ["--population-size", "8", "--generations", "3"]
+
+
+@pytest.fixture(autouse=True)
+def quiet_logger():
+    logger = logging.getLogger("dse")
+    before = logger.handlers[:], logger.level
+    yield
+    logger.handlers[:], logger.level = before
+    logger.setLevel(before[1])
+
+
+@pytest.fixture
+def fakes(monkeypatch, tmp_path):
+    use_fakes(monkeypatch, FakeEvaluator())
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def dse(monkeypatch, capsys):
+    """Runs the command; returns exit code, stdout and stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dse", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return call
+
+
+def test_version(dse):
+    assert dse("--version")[:2] == (0, f"dse {__version__}\n")
+
+
+def test_explore_show_and_point(dse, fakes, tmp_path):
+    code, out, err = dse("explore", *SMALL, "--out", "one")
+    assert code == 0
+    assert "energy saved" in out
+    assert "generation 3/3" in err
+    assert (tmp_path / "one" / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert dse("show", "one")[1] == out
+    code, out, _ = dse("show", "one", "--point", 0, "--format", "json")
+    assert [row["layer"] for row in json.loads(out)] == ["layer0", "layer1", "layer2", "layer3"]
+    code, out, _ = dse("show", "one", "--format", "csv")
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(out)), open_run("one").front)
+
+
+def test_finished_run_is_printed_again(dse, fakes):
+    first = dse("explore", *SMALL, "--out", "one")[1]
+    assert dse("explore", *SMALL, "--out", "one", "--jobs", 2)[:2] == (0, first)
+    code, _, err = dse("explore", *SMALL, "--out", "one", "--seed", 1)
+    assert code == 2
+    assert err.startswith("error: one holds a finished run with another configuration: search.seed was 0, is now 1")
+
+
+def test_default_directory_follows_the_configuration(dse, fakes, tmp_path):
+    dse("explore", *SMALL)
+    dse("explore", *SMALL)
+    dse("explore", *SMALL, "--seed", 1)
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_options_win_over_the_run_file(dse, fakes, tmp_path):
+    (tmp_path / "run.toml").write_text("[search]\ngenerations = 2\npopulation_size = 8\nseed = 5\n# my note\n")
+    dse("explore", "run.toml", "--seed", 7, "--no-fold-bias", "--exclude", "fc", "--exclude", "conv1", "--out", "one")
+    config = open_run("one").config
+    assert (config.search.seed, config.search.generations, config.recovery.fold_bias) == (7, 2, False)
+    assert config.quantization.exclude == ("fc", "conv1")
+    assert "# my note" in (tmp_path / "one" / "config.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explore", "--method", "nsga3"], "error: options [search] method = 'nsga3': expected 'nsga2'"),
+        (["explore", "--population-size", "1"], "population_size = 1: expected greater than or equal to 2"),
+        (["explore", "--accelerator", "tiles"], "expected free, tiles:T or pipelined:T"),
+        (["explore", "absent.toml"], "error: cannot read run file absent.toml"),
+        (["show", "absent"], "error: absent is not a directory"),
+        (["multipliers", "show", "u8_exat"], "did you mean 'u8_exact'?"),
+        (["multipliers", "check", "absent.bin"], "error: "),
+    ],
+)
+def test_errors_are_one_line_without_traceback(dse, fakes, arguments, message):
+    code, out, err = dse(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert len(err.splitlines()) == 1
+
+
+def test_unknown_key_in_the_run_file(dse, fakes, tmp_path):
+    (tmp_path / "run.toml").write_text("[search]\npopulaton_size = 8\n")
+    code, _, err = dse("explore", "run.toml")
+    assert code == 2
+    assert err.startswith(
+        "error: run.toml [search] populaton_size: unknown key, did you mean population_size?"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["dse", "--debug", "show", "absent"])
+    with pytest.raises(cli.DseError):
+        cli.main()
+
+
+def test_interrupt_says_how_to_continue(dse, fakes, monkeypatch):
+    def interrupted(self, assignments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeEvaluator, "__call__", interrupted)
+        code, _, err = dse("explore", *SMALL, "--out", "one")
+    assert code == 130
+    assert "everything measured is in one. Repeat the same command to continue" in err
+    assert dse("explore", *SMALL, "--out", "one")[0] == 0
+
+
+def test_multipliers_list_can_be_piped(dse):
+    code, out, _ = dse("multipliers", "list", "--unsigned", "--format", "csv")
+    table = pd.read_csv(io.StringIO(out))
+    assert code == 0
+    assert not table["signed"].any()
+    assert table["exact"].any()
+    assert "u8_exact" in dse("multipliers", "show", "u8_exact")[1]
+
+
+def test_multipliers_check(dse, shared_data):
+    table = next((shared_data / "evoapprox").rglob("*2AC*.bin"), None)
+    if table is None:
+        pytest.skip("no table of mul8u_2AC in the reference data")
+    code, out, _ = dse("multipliers", "check", table, "--format", "json")
+    assert code == 0
+    assert "zero_product" in {row["finding"] for row in json.loads(out)}
+
+
+def test_networks(dse):
+    assert "digits_cnn" in dse("networks")[1]
+
+
+def test_every_option_reaches_the_configuration():
+    import inspect
+
+    from dse.exploration import OPTIONS, explore
+
+    names = set(inspect.signature(cli.explore).parameters) - {"run_file", "out", "output_format"}
+    assert names == set(OPTIONS)
+    assert set(inspect.signature(explore).parameters) - {"run_file", "out", "watch"} == set(OPTIONS)
