@@ -286,7 +286,7 @@ def load_library(
         from dse.multipliers.families import builtin_library
 
         library = builtin_library()
-    elif (members := plugins.read(str(path))) is not None:
+    elif not Path(path).exists() and (members := plugins.read(str(path))) is not None:
         library = Library(members, name=str(path))
     elif Path(path).is_dir():
         found = table_directory.read(Path(path), is_signed=is_signed, allow_compile=allow_compile)

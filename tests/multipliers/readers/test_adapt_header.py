@@ -73,7 +73,7 @@ def test_bad_headers(tmp_path, text, message):
 
 
 def test_the_fault_of_the_shipped_mul8s_1l2h_is_recognized(tmp_path, caplog, shared_data):
-    # AdaPT's header repeats the positive quadrant: 12,414 of 16,384 entries are wrong, 254 of them in row and column -128
+    # AdaPT's header repeats the positive quadrant: 12,414 of 16,384 entries are wrong, 254 of them at operand -128
     right = load_library(shared_data / "evoapprox")["mul8s_1L2H"].table
     wrong = np.array(right)
     wrong[1:128, 1:128] = right[129:, 129:][::-1, ::-1]

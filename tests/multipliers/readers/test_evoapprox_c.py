@@ -119,7 +119,7 @@ def test_needs_a_compiler(tmp_path, monkeypatch):
     ("name", "source", "message"),
     [
         ("mul8u_T6", "int main(void) { return 0; }", "functions of two integers found: none"),
-        ("other", "uint8_t f(uint8_t a, uint8_t b) { return 1; } uint8_t g(uint8_t a, uint8_t b) { return 1; }", "f, g"),
+        ("other", "int8_t f(int8_t a, int8_t b) { return 1; } int8_t g(int8_t a, int8_t b) { return 1; }", "f, g"),
         ("mul16u_T6", "uint64_t mul16u_T6(uint64_t A, uint64_t B) { return A*B; }", "no 8x8 multiplier"),
         ("mul8x4u_T6", "uint64_t mul8x4u_T6(uint64_t A, uint64_t B) { return A*B; }", "no 8x8 multiplier"),
         ("add8u_T6", "uint64_t add8u_T6(const uint64_t A, const uint64_t B) { return A+B; }", "no 8x8 multiplier"),
