@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 OPTIONS = ["--population-size", "16", "--generations", "10", "--images", "200", "--seed", "3"]
@@ -28,6 +29,13 @@ def start(out: Path, jobs: int) -> subprocess.Popen:
     return subprocess.Popen(command(out, jobs), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
+def check(process: subprocess.Popen) -> None:
+    """Waits for the end, and ends too where it was a failure."""
+    _, message = process.communicate()
+    if process.returncode:
+        sys.exit(f"the search failed: {message.decode()}")
+
+
 def run_reference(out: Path, jobs: int) -> tuple[float, float]:
     """Seconds until the first evaluation is in the journal, and in all."""
     begin, first = time.monotonic(), 0.0
@@ -36,28 +44,38 @@ def run_reference(out: Path, jobs: int) -> tuple[float, float]:
         if not first and n_journaled(out):
             first = time.monotonic() - begin
         time.sleep(0.02)
-    if process.returncode:
-        sys.exit(f"the uninterrupted run failed: {process.stderr.read().decode()}")
+    check(process)
     return first, time.monotonic() - begin
 
 
-def run_killed(out: Path, jobs: int, delays: list[float]) -> int:
-    """Kills once after every delay, then lets the search finish; the number of kills that hit a living process."""
-    n_kills = 0
-    for delay in delays:
-        process = start(out, jobs)
-        try:
-            process.wait(timeout=delay)
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            n_kills += 1
-        print(f"kill {n_kills:2d} after {delay:5.2f} s: {n_journaled(out)} evaluations in the journal", flush=True)
-    process = start(out, jobs)
-    if process.wait():
-        sys.exit(f"the continued run failed: {process.stderr.read().decode()}")
+def run_killed(out: Path, jobs: int, n_kills: int, *, step: int, first: float, rng: random.Random) -> int:
+    """Kills at random moments, then lets the search finish; the number of kills that hit a living process.
+
+    Three in four come a random moment after up to `2 * step` new evaluations, so that the search advances however busy
+    the machine is; the others in the first `first` seconds, while it loads.
+    """
+    for count in range(n_kills):
+        process, before = start(out, jobs), n_journaled(out)
+        if rng.random() < 0.25:
+            wait_until(lambda: False, process, timeout=rng.uniform(0, first))
+        else:
+            target = before + rng.randint(1, 2 * step)
+            wait_until(lambda target=target: n_journaled(out) >= target, process, timeout=600)
+            wait_until(lambda: False, process, timeout=rng.uniform(0, 0.1))
+        if process.poll() is not None:
+            check(process)
+            return count
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        print(f"kill {count + 1:2d}: {n_journaled(out)} evaluations in the journal", flush=True)
+    check(start(out, jobs))
     return n_kills
+
+
+def wait_until(is_done: Callable[[], bool], process: subprocess.Popen, *, timeout: float) -> None:
+    end = time.monotonic() + timeout
+    while process.poll() is None and not is_done() and time.monotonic() < end:
+        time.sleep(0.005)
 
 
 def n_journaled(out: Path) -> int:
@@ -83,11 +101,8 @@ def main() -> None:
         whole, parts = Path(folder, "whole"), Path(folder, "parts")
         first, total = run_reference(whole, options.jobs)
         print(f"uninterrupted: first evaluation after {first:.1f} s, finished after {total:.1f} s")
-        # Every attempt has to start again; beyond that it advances by a kill's share of the search, on average.
-        share = (total - first) / options.kills
-        delays = [rng.uniform(0.9 * first, first + 2.2 * share) for _ in range(options.kills)]
-        delays[0] = rng.uniform(0, first)
-        n_kills = run_killed(parts, options.jobs, delays)
+        step = max(1, n_journaled(whole) // (options.kills + 5))
+        n_kills = run_killed(parts, options.jobs, options.kills, step=step, first=first, rng=rng)
         is_same = (whole / "front.csv").read_bytes() == (parts / "front.csv").read_bytes()
         again = repeated(parts)
     print(f"{n_kills} kills, identical front: {is_same}, assignments measured twice: {len(again)}")

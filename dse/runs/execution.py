@@ -7,19 +7,22 @@ depend on the number of workers, nor on how assignments are cut into chunks.
 
 import logging
 import os
+import pickle
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import cloudpickle
 import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.errors import ConfigError
+from dse.errors import ConfigError, RunError
 
 _log = logging.getLogger("dse")
 
@@ -117,14 +120,21 @@ class Executor:
             joblib.delayed(_work)(path, self.threads, part, assignments[part])
             for part in (order[start : start + size] for start in range(0, len(order), size))
         )
-        with joblib.parallel_config("loky", n_jobs=self.jobs, inner_max_num_threads=self.threads):
-            yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(tasks)
+        try:
+            with joblib.parallel_config("loky", n_jobs=self.jobs, inner_max_num_threads=self.threads):
+                yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(tasks)
+        except BrokenProcessPool:
+            raise RunError(
+                f"one of {self.jobs} worker processes died, most likely for lack of memory. Everything measured before "
+                "is saved: repeat the same command with fewer --jobs to continue"
+            ) from None
 
     def _send(self, evaluator: Evaluator) -> Path:
         key = evaluator.fingerprint
         if key not in self._files:
-            path = Path(self._folder.name) / f"{len(self._files)}.joblib"
-            joblib.dump(evaluator, path)
+            path = Path(self._folder.name) / f"{len(self._files)}.pickle"
+            # Unlike pickle, cloudpickle carries classes that were defined in a notebook or script.
+            path.write_bytes(cloudpickle.dumps(evaluator))
             self._files[key] = path
         return self._files[key]
 
@@ -159,7 +169,7 @@ _loaded: dict[Path, Evaluator] = {}
 
 def _work(path: Path, threads: int, indices: NDArray[np.int64], assignments: NDArray[np.int64]) -> list[Result]:
     if path not in _loaded:
-        _loaded[path] = joblib.load(path)
+        _loaded[path] = pickle.loads(path.read_bytes())
     _limit_threads(threads)
     return _measure(_loaded[path], indices, assignments)
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from dse.errors import ConfigError
+from dse.errors import ConfigError, RunError
 from dse.runs.execution import Executor, available_cpus, evaluate_batch
 from dse.testing.fakes import FakeEvaluator, NanEvaluator
 
@@ -69,6 +69,26 @@ def test_slurm_cores_win(monkeypatch):
     assert Executor(jobs=1).threads == 6
     monkeypatch.delenv("SLURM_CPUS_PER_TASK")
     assert available_cpus() == len(os.sched_getaffinity(0))
+
+
+class Local(FakeEvaluator):
+    """Stands for a class that a notebook defines."""
+
+
+class Deadly(FakeEvaluator):
+    def __call__(self, assignments):
+        os._exit(1)
+
+
+def test_classes_of_scripts_reach_workers(assignments, monkeypatch):
+    monkeypatch.setattr(Local, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "Local", Local, raising=False)
+    assert evaluate_batch(Local(), assignments, jobs=2, threads=1) == evaluate_batch(FakeEvaluator(), assignments)
+
+
+def test_dead_worker_is_told(assignments):
+    with pytest.raises(RunError, match="worker processes died.*fewer --jobs"):
+        evaluate_batch(Deadly(), assignments, jobs=2, threads=1)
 
 
 def test_bad_numbers():
