@@ -7,8 +7,9 @@ On calibration images, `e = sums(multiplier) - sums(exact)` and `S = SUM_k x_k` 
   accelerator already forms `S` for the zero-point correction, so `b` only changes a coefficient; it is rounded to
   multiples of `SLOPE_STEP`, the fraction bits that coefficient then has.
 
-Folding can hurt where a few rare operands carry the error, so a channel keeps a correction only where it lowers the
-squared error on images that it was not fitted on (two halves of the calibration images, each way).
+Folding can hurt where a few rare operands carry the error: the network shrugs off rare large errors, not a shift of
+every output. A channel therefore keeps a correction only where it lowers the mean ABSOLUTE error on images that it was
+not fitted on (two halves of the calibration images, each way).
 """
 
 from dataclasses import dataclass
@@ -20,80 +21,59 @@ SLOPE_STEP = 2.0**-8
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """Subtracted from the integer sums: `offset + slope * S`; float64 `[C_out]` each, `slope` `None` if unused."""
+    """Subtracted from the integer sums: `offset + slope * S`, float64 `[C_out]` each; slope 0 is folding alone."""
 
     offset: torch.Tensor
-    slope: torch.Tensor | None
+    slope: torch.Tensor
+
+    def apply(self, observed: "Observed") -> torch.Tensor:
+        """What is left of the errors, float64 `[C_out, n]`."""
+        return observed.error - self.offset[:, None] - self.slope[:, None] * observed.input_sum
 
 
 @dataclass(frozen=True, eq=False)
-class Moments:
-    """Sums over observations per output channel: float64 `[C_out]` each, `n` observations."""
+class Observed:
+    """Errors and input sums of one layer: `error` and `input_sum`, integers in float64 `[C_out, n]`."""
 
-    n: int
-    e: torch.Tensor
-    s: torch.Tensor
-    ee: torch.Tensor
-    es: torch.Tensor
-    ss: torch.Tensor
+    error: torch.Tensor
+    input_sum: torch.Tensor
 
-    @staticmethod
-    def of(error: torch.Tensor, input_sum: torch.Tensor) -> "Moments":
-        """Moments of `error` and `input_sum`, both `[n, C_out, H, W]` integers in any type."""
-        e, s = (t.to(torch.float64).transpose(0, 1).flatten(1) for t in (error, input_sum))
-        return Moments(e.shape[1], e.sum(1), s.sum(1), (e * e).sum(1), (e * s).sum(1), (s * s).sum(1))
-
-    def __add__(self, other: "Moments") -> "Moments":
-        return Moments(
-            self.n + other.n,
-            *(getattr(self, name) + getattr(other, name) for name in ("e", "s", "ee", "es", "ss")),
-        )
-
-    def squared_error(self, correction: Correction) -> torch.Tensor:
-        """`SUM (e - a - b*S)^2` per channel, float64 `[C_out]`."""
-        a, b = correction.offset, correction.slope
-        total = self.ee - 2 * a * self.e + self.n * a * a
-        if b is None:
-            return total
-        return total - 2 * b * self.es + 2 * a * b * self.s + b * b * self.ss
+    def joined(self, other: "Observed") -> "Observed":
+        """Both sets of observations."""
+        return Observed(torch.cat([self.error, other.error], 1), torch.cat([self.input_sum, other.input_sum], 1))
 
 
-def fit_correction(halves: tuple[Moments, Moments], *, is_sloped: bool) -> Correction:
-    """Least-squares correction on both halves, kept per channel where it helps on the half it was not fitted on.
+def fit_correction(first: Observed, second: Observed, *, is_sloped: bool) -> Correction:
+    """Least-squares correction on all observations, kept per channel where it helps on those it was not fitted on.
 
     Args:
-        halves: moments over two disjoint sets of calibration images.
+        first, second: from two disjoint sets of calibration images, each with at least one observation.
         is_sloped: sum compensation as well as folding.
     """
-    both = halves[0] + halves[1]
-    kinds = [_no_correction, _fold] + ([_fold_and_slope] if is_sloped else [])
-    errors = torch.stack([_held_out_error(kind, halves) for kind in kinds])
-    best = errors.argmin(0)
-    fits = [kind(both) for kind in kinds]
-    offset = torch.stack([fit.offset for fit in fits]).gather(0, best[None])[0]
-    if not is_sloped:
-        return Correction(offset, None)
-    slopes = torch.stack([torch.zeros_like(offset) if fit.slope is None else fit.slope for fit in fits])
-    return Correction(offset, slopes.gather(0, best[None])[0])
+    kinds = [_nothing, _fold] + ([_fold_and_slope] if is_sloped else [])
+    fits = [(kind(first), kind(second), kind(first.joined(second))) for kind in kinds]
+    errors = [b.apply(first).abs().sum(1) + a.apply(second).abs().sum(1) for a, b, _ in fits]
+    best = torch.stack(errors).argmin(0)[None]
+    offsets = torch.stack([both.offset for _, _, both in fits])
+    slopes = torch.stack([both.slope for _, _, both in fits])
+    return Correction(offsets.gather(0, best)[0], slopes.gather(0, best)[0])
 
 
-def _held_out_error(kind, halves: tuple[Moments, Moments]) -> torch.Tensor:
-    first, second = halves
-    return first.squared_error(kind(second)) + second.squared_error(kind(first))
+def _nothing(observed: Observed) -> Correction:
+    zeros = torch.zeros(len(observed.error), dtype=torch.float64)
+    return Correction(zeros, zeros)
 
 
-def _no_correction(moments: Moments) -> Correction:
-    return Correction(torch.zeros_like(moments.e), None)
+def _fold(observed: Observed) -> Correction:
+    mean = observed.error.mean(1)
+    return Correction(mean, torch.zeros_like(mean))
 
 
-def _fold(moments: Moments) -> Correction:
-    return Correction(moments.e / moments.n, None)
-
-
-def _fold_and_slope(moments: Moments) -> Correction:
-    n = moments.n
-    variance = moments.ss - moments.s * moments.s / n
-    covariance = moments.es - moments.e * moments.s / n
+def _fold_and_slope(observed: Observed) -> Correction:
+    e_mean, s_mean = observed.error.mean(1), observed.input_sum.mean(1)
+    s = observed.input_sum - s_mean[:, None]
+    variance = (s * s).sum(1)
+    covariance = (s * observed.error).sum(1)
     slope = torch.where(variance > 0, covariance / variance.clamp(min=1e-12), 0.0)
     slope = (slope / SLOPE_STEP).round() * SLOPE_STEP
-    return Correction((moments.e - slope * moments.s) / n, slope)
+    return Correction(e_mean - slope * s_mean, slope)

@@ -12,9 +12,9 @@ from dse.datasets import Split
 from dse.errors import ConfigError, unknown_name
 from dse.multipliers.library import Library
 from dse.multipliers.multiplier import Multiplier
-from dse.networks.convert import IntegerNetwork, batches
+from dse.networks.convert import BATCH_SIZE, IntegerNetwork, batches
 from dse.networks.layers import IntegerLayer, LayerOperator
-from dse.recovery.bias import Correction, Moments, fit_correction
+from dse.recovery.bias import Correction, Observed, fit_correction
 from dse.recovery.weight_tuning import WEIGHT_TUNINGS, histogram_weight_map, uniform_weight_map
 from dse.simulation.ops import PreparedConv, prepare
 from dse.simulation.problem import IntegerConv, integer_conv
@@ -118,7 +118,7 @@ class OperatorBank:
             self._corrections[key] = self._fit(layer_index, sums)
         correction = self._corrections[key]
         bias = (layer.bias - layer.scale * correction.offset).to(torch.float32)
-        if correction.slope is None or not correction.slope.any():
+        if not correction.slope.any():
             return LayerOperator(sums, layer.scale, bias)
         slope = correction.slope.to(torch.float32)
         input_sums = self._input_sum(layer_index)
@@ -136,19 +136,20 @@ class OperatorBank:
         return dataclasses.replace(problem, weight=(index + problem.w_low).to(problem.weight.dtype))
 
     def _fit(self, layer_index: int, sums: PreparedConv) -> Correction:
-        exact, input_sum = self._exact_sum(layer_index), self._input_sum(layer_index)
         codes = self._codes[layer_index]
-        halves = []
-        for half in (codes[::2], codes[1::2]):
-            parts = [
-                Moments.of(
-                    sums(chunk).to(torch.float64) - exact(chunk).to(torch.float64),
-                    input_sum(chunk).to(torch.float64),
-                )
-                for chunk in half.split(64)
-            ]
-            halves.append(sum(parts[1:], start=parts[0]))
-        return fit_correction(tuple(halves), is_sloped=self.recovery.sum_compensation)
+        # Every other image: both halves see all classes. A single image serves as both.
+        halves = (codes[::2], codes[1::2] if len(codes) > 1 else codes)
+        observed = [self._observe(layer_index, sums, half) for half in halves]
+        return fit_correction(*observed, is_sloped=self.recovery.sum_compensation)
+
+    def _observe(self, layer_index: int, sums: PreparedConv, codes: torch.Tensor) -> Observed:
+        exact, input_sum = self._exact_sum(layer_index), self._input_sum(layer_index)
+        errors, totals = [], []
+        for chunk in codes.split(BATCH_SIZE):
+            error = sums(chunk).to(torch.float64) - exact(chunk).to(torch.float64)
+            errors.append(error.transpose(0, 1).flatten(1))
+            totals.append(input_sum(chunk).to(torch.float64).transpose(0, 1).flatten(1))
+        return Observed(torch.cat(errors, 1), torch.cat(totals, 1))
 
     def _exact_sum(self, layer_index: int) -> PreparedConv:
         if layer_index not in self._exact_sums:
