@@ -104,7 +104,7 @@ class SearchConfig(_Table):
 
 
 class ExecutionConfig(_Table):
-    """`jobs`: worker processes; `threads`: per worker, `None` shares the cores evenly."""
+    """`jobs`: worker processes; `threads`: per worker, `None` shares the cores evenly (one for small networks)."""
 
     jobs: Count = 1
     threads: Count | None = None
