@@ -104,12 +104,13 @@ class SearchConfig(_Table):
 
 
 class ExecutionConfig(_Table):
-    """`jobs`: worker processes; `threads`: per worker, `None` shares the cores evenly (one for small networks)."""
+    """`jobs`: worker processes; `threads`: per worker, `None` shares the cores evenly (one for small networks);
+    `batch_size`: images at once, `None` as the network's size suggests."""
 
     jobs: Count = 1
     threads: Count | None = None
     backend: Backend = "auto"
-    batch_size: Count = 64
+    batch_size: Count | None = None
 
 
 class RunConfig(_Table):

@@ -1,6 +1,7 @@
 """Assignments in, accuracies out: bit-exact inference of an integer network through the multipliers' tables."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,17 +18,22 @@ SIMULATION_VERSION = 1
 """Part of every fingerprint; raised when the definition of the simulated arithmetic changes."""
 
 
+BATCH_BYTES = 32 * 2**20
+
+
 class Evaluator:
     """Measures assignments on one split. Deterministic; equal fingerprints give equal accuracies.
 
     Args:
         bank: the network's operators for every multiplier of a searchable library.
         split: labeled images.
-        batch_size: images simulated at once; memory grows with it, results do not depend on it.
+        batch_size: images simulated at once; memory grows with it, results do not depend on it. By default as many as
+            keep the largest layer in the processor's caches.
     """
 
-    def __init__(self, bank: OperatorBank, split: Split, *, batch_size: int = 64):
-        self._bank, self._split, self._batch_size = bank, split, batch_size
+    def __init__(self, bank: OperatorBank, split: Split, *, batch_size: int | None = None):
+        self._bank, self._split = bank, split
+        self._batch_size = batch_size or default_batch_size(bank.network.layers)
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
@@ -95,6 +101,12 @@ class Evaluator:
         return assignments
 
 
+def default_batch_size(layers: Sequence[LayerInfo]) -> int:
+    """Images whose largest layer, as float32 outputs and expanded codes, takes about `BATCH_BYTES`."""
+    bytes_per_image = max(math.prod(layer.output_shape) for layer in layers) * 24
+    return int(np.clip(BATCH_BYTES // bytes_per_image, 1, 256))
+
+
 def build_evaluator(
     network: IntegerNetwork,
     library: Library,
@@ -103,7 +115,7 @@ def build_evaluator(
     calibration: Split,
     recovery: Recovery | None = None,
     backend: str = "auto",
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Evaluator:
     """An `Evaluator` of `network` on `split`.
 
@@ -114,7 +126,7 @@ def build_evaluator(
         calibration: other images, that corrections are fitted on.
         recovery: what is given back without training; folding only by default.
         backend: "auto", "factored" or "reference".
-        batch_size: images simulated at once.
+        batch_size: images simulated at once, see `Evaluator`.
     """
     bank = OperatorBank(network, library, calibration, recovery=recovery or Recovery(), backend=backend)
     return Evaluator(bank, split, batch_size=batch_size)

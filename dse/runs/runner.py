@@ -47,8 +47,8 @@ DISPLAY_LOSS = 0.01
 PROBE_SHARE = 0.25
 """Part of the evaluations that the single-layer measurements may take."""
 
-SMALL_BATCH = 10**8
-"""Multiplications in a batch of images below which threads cost more than they bring: they wait for each other."""
+SMALL_NETWORK = 2_000_000
+"""Multiplications an image below which threads cost more than they bring: they wait for each other."""
 
 MAX_PROBES = 6
 """Multipliers tried per layer by the single-layer measurements, at most."""
@@ -132,7 +132,7 @@ def _record(directory: RunDirectory, config: RunConfig, prepared: Prepared, conf
 
 def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, observer: Observer) -> None:
     options = config.execution
-    threads = options.threads or (1 if _is_small(config, prepared) else None)
+    threads = options.threads or (1 if _is_small(prepared) else None)
     with Journal(directory.journal) as journal, Executor(options.jobs, threads) as executor:
         observer.on_start(_start(directory, config, prepared, journal, executor))
         progress = Progress()
@@ -164,9 +164,8 @@ def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, obs
         _write_front(directory, prepared, chosen, report)
 
 
-def _is_small(config: RunConfig, prepared: Prepared) -> bool:
-    n_multiplications = sum(int(layer.n_multiplications) for layer in prepared.layers)
-    return n_multiplications * config.execution.batch_size < SMALL_BATCH
+def _is_small(prepared: Prepared) -> bool:
+    return sum(int(layer.n_multiplications) for layer in prepared.layers) < SMALL_NETWORK
 
 
 def _search(config: RunConfig, prepared: Prepared, meter: Meter, on_generation: Any) -> None:
