@@ -14,8 +14,8 @@ _HOMES = {
     "Library": "dse.multipliers.library",
     "Multiplier": "dse.multipliers.multiplier",
     "Run": "dse.runs.results",
-    "evaluate": "dse.evaluation",
-    "explore": "dse.exploration",
+    "evaluate": "dse.api",
+    "explore": "dse.api",
     "load_library": "dse.multipliers.library",
     "lut_conv2d": "dse.simulation.ops",
     "lut_linear": "dse.simulation.ops",
@@ -39,8 +39,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from dse.errors import DseError
-    from dse.evaluation import evaluate
-    from dse.exploration import explore
+    from dse.api import evaluate
+    from dse.api import explore
     from dse.multipliers.library import Library, load_library
     from dse.multipliers.multiplier import Cost, Multiplier
     from dse.runs.results import Run, open_run

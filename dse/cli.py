@@ -132,7 +132,7 @@ def explore(
     for name in ("run_file", "out", "output_format"):
         options.pop(name, None)
     from dse.config import default_run_name
-    from dse.exploration import configure, explore_config
+    from dse.api import configure, explore_config
 
     config, text = configure(run_file, options)
     path = out or Path("runs") / default_run_name(config)

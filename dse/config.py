@@ -125,13 +125,6 @@ class RunConfig(_Table):
     search: SearchConfig = SearchConfig()
     execution: ExecutionConfig = ExecutionConfig()
 
-    @property
-    def scheme(self) -> str:
-        """The quantization scheme with `auto` resolved."""
-        if self.quantization.scheme != "auto":
-            return self.quantization.scheme
-        return "signed-symmetric" if self.library.signed else "unsigned-affine"
-
 
 def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """Reads a run file; `None` means all defaults.
@@ -164,11 +157,9 @@ def parse_config(text: str, overrides: Mapping[str, Any] | None = None, *, sourc
         if isinstance(tables.setdefault(table, {}), dict):
             tables[table][key] = value
     try:
-        config = RunConfig.model_validate(tables)
+        return RunConfig.model_validate(tables)
     except ValidationError as error:
         raise ConfigError("\n".join(_message(source, item) for item in error.errors())) from None
-    _check_scheme(config, source)
-    return config
 
 
 def _message(source: str, error: Mapping[str, Any]) -> str:
@@ -188,16 +179,6 @@ def _expectation(error: Mapping[str, Any]) -> str:
     if error["type"] == "string_pattern_mismatch":
         return "expected free, tiles:T or pipelined:T, with T a number of at least 1"
     return error["msg"].replace("Input should be", "expected", 1)
-
-
-def _check_scheme(config: RunConfig, source: str) -> None:
-    needs_signed = config.scheme == "signed-symmetric"
-    if needs_signed != config.library.signed:
-        has, wants = ("signed", "unsigned") if config.library.signed else ("unsigned", "signed")
-        raise ConfigError(
-            f"{source} [quantization] scheme = {config.scheme!r}: needs {wants} multipliers, but [library] selects "
-            f"{has} ones. Set [library] signed = {str(needs_signed).lower()}, or leave scheme = 'auto'"
-        )
 
 
 def to_toml(config: RunConfig) -> str:

@@ -158,7 +158,7 @@ def test_networks(dse):
 def test_every_option_reaches_the_configuration():
     import inspect
 
-    from dse.exploration import OPTIONS, explore
+    from dse.api import OPTIONS, explore
 
     names = set(inspect.signature(cli.explore).parameters) - {"run_file", "out", "output_format"}
     assert names == set(OPTIONS)

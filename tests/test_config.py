@@ -13,7 +13,7 @@ from dse.errors import ConfigError
 def test_defaults_are_the_embedded_example():
     config = load_config(None)
     assert (config.network.name, config.data.dataset, config.library.path) == ("digits_cnn", "digits", "builtin")
-    assert config.scheme == "unsigned-affine"
+    assert config.quantization.scheme == "auto"
     assert config.recovery.fold_bias
 
 
@@ -44,7 +44,6 @@ def test_all_problems_are_told_at_once():
         ("[search]\naccuracy_floor = 90", "less than or equal to 1"),
         ("search = 3", r"\[search\] = 3"),
         ("[search", "not valid TOML"),
-        ("[quantization]\nscheme = 'signed-symmetric'", r"Set \[library\] signed = true"),
     ],
 )
 def test_bad_values(text, message):

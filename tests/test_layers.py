@@ -28,7 +28,7 @@ LAYERS = {
     "search": 4,
     "runs": 5,
     "reporting": 6,
-    "exploration": 6,
+    "api": 6,
     "cli": 6,
     "__main__": 6,
     "testing": 6,

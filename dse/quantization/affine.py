@@ -32,20 +32,20 @@ SCHEMES = {
 }
 
 
-def scheme_for(is_signed: bool, name: str | None = None) -> Scheme:
-    """The scheme called `name`, by default the one that fits multipliers of this signedness.
+def scheme_for(is_signed: bool, name: str = "auto") -> Scheme:
+    """The scheme called `name`; "auto" is the one that fits multipliers of this signedness.
 
     Raises:
         ConfigError: unknown name, or a scheme whose codes the multipliers do not take.
     """
     fitting = "signed-symmetric" if is_signed else "unsigned-affine"
-    if name is None:
+    if name == "auto":
         return SCHEMES[fitting]
     if name not in SCHEMES:
-        raise ConfigError(unknown_name("quantization scheme", name, SCHEMES))
+        raise ConfigError(unknown_name("quantization scheme", name, ["auto", *SCHEMES]))
     if name != fitting:
         signedness = "signed" if is_signed else "unsigned"
-        raise ConfigError(f"scheme {name!r} does not fit {signedness} multipliers: use {fitting!r} or another library")
+        raise ConfigError(f"scheme {name!r} does not fit {signedness} multipliers: use 'auto', or multipliers of the other signedness (--signed, [library] signed)")
     return SCHEMES[name]
 
 

@@ -101,7 +101,7 @@ def _evaluators(config: RunConfig, inputs: Inputs, library: Library) -> tuple[Ev
     integer_network = quantize_network(
         network,
         splits.calibration,
-        scheme=scheme_for(library.is_signed, config.scheme),
+        scheme=scheme_for(library.is_signed, config.quantization.scheme),
         observer=config.quantization.observer,
         per_channel=config.quantization.per_channel,
         exclude=config.quantization.exclude,

@@ -1,8 +1,11 @@
-"""`dse.explore`: one call from a trained network to a finished run directory with its picture."""
+"""The public calls: `explore`, from a trained network to a finished run directory, and `evaluate`, without a search."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dse.config import RunConfig, default_run_name, load_config
 from dse.errors import ConfigError
@@ -133,6 +136,68 @@ def explore(
     return explore_config(config, config_text=text, out=out, objects=objects, watch=watch)
 
 
+def evaluate(
+    network: Any,
+    data: Any,
+    *,
+    library: Any,
+    assignments: Sequence[str | Sequence[str]],
+    weights: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    backend: str = "auto",
+    fold_bias: bool = True,
+    images: int | None = None,
+) -> NDArray[np.float64]:
+    """Accuracies of assignments on the search images, by bit-exact simulation. Deterministic.
+
+    Args:
+        network: a zoo name, `module:function`, or a `torch.nn.Module`.
+        data: a dataset name, `module:function`, or `dse.datasets.Splits`.
+        library: `builtin`, a path, or a `Library`; it needs an exact multiplier.
+        assignments: each a multiplier name per layer, or one name for all layers. The names' signedness decides which
+            multipliers of a library with both are meant.
+        weights: state dict for a named network.
+        data_dir: folder of a named dataset.
+        backend: "auto", "factored" or "reference" (slow, looks every product up).
+        fold_bias: fold the mean error of each output channel into its bias.
+        images: measure on so many of the search images; all by default.
+
+    Returns:
+        float64 `[len(assignments)]`, share of images classified correctly.
+
+    Raises:
+        DseError: names, files or shapes that do not fit; the message says which.
+
+    >>> import dse
+    >>> dse.evaluate("digits_cnn", "digits", library="builtin", assignments=["u8_exact"], images=100)
+    array([...])
+    """
+    from dse.config import load_config
+    from dse.evaluation import assignment_indices
+    from dse.multipliers.library import Library, load_library
+    from dse.runs.preparation import Inputs, prepare
+
+    whole = library if isinstance(library, Library) else load_library(library)
+    options = {
+        "network.name": network if isinstance(network, str) else None,
+        "network.weights": weights,
+        "data.dataset": data if isinstance(data, str) else None,
+        "data.dir": data_dir,
+        "data.images": images,
+        "recovery.fold_bias": fold_bias,
+        "execution.backend": backend,
+    }
+    config = load_config(None, {key: value for key, value in options.items() if value is not None})
+    inputs = Inputs(
+        network=None if isinstance(network, str) else network,
+        splits=None if isinstance(data, str) else data,
+        library=whole.select(is_signed=_signedness(whole, assignments)),
+    )
+    prepared = prepare(config, inputs)
+    indices = assignment_indices(prepared.library, assignments, len(prepared.layers))
+    return prepared.evaluator(indices)
+
+
 def configure(run_file: str | Path | None, options: dict[str, Any]) -> tuple[RunConfig, str | None]:
     """The configuration of a run file with options (by their names in `OPTIONS`) on top, and the file's text."""
     values = dict(options)
@@ -172,3 +237,12 @@ def _is_named(value: Any) -> bool:
     if isinstance(value, type):
         raise ConfigError(f"{value!r} is a class: expected an object or a name. Call it to make one")
     return value is None or isinstance(value, str | Path)
+
+
+def _signedness(library: Any, assignments: Sequence[str | Sequence[str]]) -> bool:
+    """Of the first multiplier named; unsigned where nothing is named."""
+    for assignment in assignments:
+        name = assignment if isinstance(assignment, str) else next(iter(assignment), None)
+        if name is not None:
+            return library[name].is_signed
+    return False
