@@ -12,7 +12,7 @@ from dse.networks.graph import FoldedNetwork, fold_network
 from dse.networks.layers import IntegerLayer, LayerInfo
 from dse.quantization.affine import Scheme, choose_qparams_affine, quantize_affine
 from dse.quantization.calibration import calibrate
-from dse.quantization.observers import OBSERVERS, Histogram
+from dse.quantization.observers import OBSERVERS
 from dse.simulation.problem import integer_conv
 
 BATCH_SIZE = 64

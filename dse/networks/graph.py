@@ -1,7 +1,7 @@
 """From a user's network to one whose multiplying layers are known: traced, BatchNorm folded, layers named in order.
 
-torch.fx gives the graph. Where tracing fails (control flow that depends on data), the network itself is kept: its layers
-are found by hooks while it runs, and BatchNorms stay as they are.
+torch.fx gives the graph. Where tracing fails (control flow that depends on data), the network itself is kept: its
+layers are found by hooks while it runs, and BatchNorms stay as they are.
 """
 
 import copy
@@ -88,7 +88,7 @@ def _check_finite(network: nn.Module) -> None:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             n_bad = int((~torch.isfinite(tensor)).sum())
             raise NetworkError(
-                f"parameter {name!r} has {n_bad} values that are NaN or infinite: check the weights file or the training"
+                f"parameter {name!r} has {n_bad} values that are NaN or infinite: check the weights or the training"
             )
 
 

@@ -1,7 +1,7 @@
 """Layers of an integer network: what a search needs to know of one, and how one runs.
 
-A layer quantizes its input to codes, an operator turns codes into outputs: the integer sums of the prepared convolution,
-rescaled. Switching a layer's multiplier is switching its operator.
+A layer quantizes its input to codes, an operator turns codes into outputs: the integer sums of the prepared
+convolution, rescaled. Switching a layer's multiplier is switching its operator.
 """
 
 from collections.abc import Callable

@@ -45,7 +45,10 @@ def scheme_for(is_signed: bool, name: str = "auto") -> Scheme:
         raise ConfigError(unknown_name("quantization scheme", name, ["auto", *SCHEMES]))
     if name != fitting:
         signedness = "signed" if is_signed else "unsigned"
-        raise ConfigError(f"scheme {name!r} does not fit {signedness} multipliers: use 'auto', or multipliers of the other signedness (--signed, [library] signed)")
+        raise ConfigError(
+            f"scheme {name!r} does not fit {signedness} multipliers: use 'auto', or multipliers of the other "
+            "signedness (--signed, [library] signed)"
+        )
     return SCHEMES[name]
 
 

@@ -55,8 +55,9 @@ class Recovery:
 class OperatorBank:
     """Operators of every layer of `network` for every multiplier of `library`.
 
-    The first use of a pair packs its weights and, with `recovery`, measures its error on the calibration images, through
-    the activations of the exact network. Later uses are look-ups; a pair that was dropped for memory is only packed again.
+    The first use of a pair packs its weights and, with `recovery`, measures its error on the calibration images,
+    through the activations of the exact network. Later uses are look-ups; a pair that was dropped for memory is only
+    packed again.
     """
 
     def __init__(
