@@ -73,7 +73,7 @@ class IntegerConv:
                 f"expected activation codes {self.x_dtype} [n, {channels}, H, W], got {x.dtype} {list(x.shape)}"
             )
         if min(self.output_size(*x.shape[2:])) < 1:
-            raise ShapeError(f"an input of {tuple(x.shape[2:])} is smaller than its kernel {tuple(self.weight.shape[2:])}")
+            raise ShapeError(f"input {tuple(x.shape[2:])} is smaller than its kernel {tuple(self.weight.shape[2:])}")
 
     def check_range(self, table: torch.Tensor) -> None:
         """Raise `ShapeError` where int32 sums could overflow for some input."""
