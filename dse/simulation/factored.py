@@ -7,7 +7,7 @@ With `T[x, w] = x*w + E[x, w]` and the planes of `dse.multipliers.factorization`
 where `u = x - x_low` and `phi_r(x)` are uint8 and the weights int8. All planes of one `weight_r` are channels of one
 convolution; activations are expanded by one gather of `n_planes` bytes a code. Weights and constants are prepared once.
 
-Sums leave the int8 engine as float32, so each convolution is cut (planes first, then input channels) until a bound
+Sums leave the int8 engine as float32, so each convolution is cut (planes, then input channels, then taps) until a bound
 proven from its own weights keeps every sum below 2^24; totals beyond that are added in int32.
 """
 
@@ -57,11 +57,11 @@ class FactoredConv:
             if not self._is_float:
                 part = part.to(torch.int32)
             if piece.scale != 1:
-                part.mul_(piece.scale)
+                part.mul_(piece.factor)
             total = part if total is None else total.add_(part)
         if total is None:
             shape = (len(x), p.n_outputs, *p.output_size(*x.shape[2:]))
-            return self._bias.expand(shape).contiguous(memory_format=torch.channels_last)
+            return self._bias.expand(shape).clone(memory_format=torch.channels_last)  # callers work in place
         return total.add_(self._bias)
 
 
@@ -137,12 +137,13 @@ class _Piece:
 
     def __init__(self, problem, features, weight, scale, engine):
         self.scale = scale
+        self.factor = (scale + 2**31) % 2**32 - 2**31  # sums are added in int32, modulo 2^32
         self._gather = None if features is None else _row_words(features)
         n_planes = 1 if features is None else features.shape[1]
         cuts = _channel_cuts(weight, n_planes, problem.groups)
         self._parts = [
-            (columns, engine.prepare(weight[:, rows], problem.stride, problem.dilation, problem.groups))
-            for columns, rows in cuts
+            (columns, engine.prepare(part, problem.stride, problem.dilation, problem.groups))
+            for columns, part in cuts
         ]
         self.bound = largest_sum(weight)
         self.n_bytes = weight.numel()
@@ -178,20 +179,29 @@ def _row_words(features: np.ndarray) -> torch.Tensor:
 
 
 def _channel_cuts(weight: torch.Tensor, n_planes: int, groups: int) -> list:
-    """`(input channels, weight rows)` of each part; `(None, all)` where no cut is needed."""
-    n_channels = weight.shape[1] // n_planes
+    """`(input channels, their weights)` of each part; `(None, all)` where no cut is needed."""
     if largest_sum(weight) < FLOAT_EXACT:
-        return [(None, slice(None))]
-    n_parts = 2
+        return [(None, weight)]
+    n_channels, n_parts = weight.shape[1] // n_planes, 1
     while True:
-        edges = np.linspace(0, n_channels, min(n_parts, n_channels) + 1).astype(int)
-        spans = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
-        parts = [weight[:, a * n_planes : b * n_planes] for a, b in spans]
-        if all(largest_sum(part) < FLOAT_EXACT for part in parts):
-            channel = torch.arange(groups).view(-1, 1) * n_channels
-            return [
-                ((channel + torch.arange(a, b)).flatten(), slice(a * n_planes, b * n_planes)) for a, b in spans
-            ]
-        if n_parts >= n_channels:
-            raise ArithmeticError("a single input channel can exceed 2^24: the kernel is too large for this backend")
-        n_parts *= 2
+        n_parts = min(2 * n_parts, n_channels)
+        edges = np.linspace(0, n_channels, n_parts + 1).astype(int).tolist()
+        parts = [weight[:, a * n_planes : b * n_planes] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        if n_parts == n_channels or all(largest_sum(part) < FLOAT_EXACT for part in parts):
+            break
+    channel = torch.arange(groups).view(-1, 1) * n_channels
+    columns = [(channel + torch.arange(a, b)).flatten() for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [(c, tap) for c, part in zip(columns, parts, strict=True) for tap in _tap_cuts(part)]
+
+
+def _tap_cuts(weight: torch.Tensor) -> list[torch.Tensor]:
+    """Weights that add up to `weight`, each with a share of the taps, for kernels too large for one channel."""
+    if largest_sum(weight) < FLOAT_EXACT:
+        return [weight]
+    taps = weight.flatten(2).abs().amax((0, 1)).nonzero().flatten()
+    halves = []
+    for chosen in taps.chunk(2):
+        half = torch.zeros_like(weight).flatten(2)
+        half[:, :, chosen] = weight.flatten(2)[:, :, chosen]
+        halves += _tap_cuts(half.view_as(weight))
+    return halves
