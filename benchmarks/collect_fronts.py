@@ -2,9 +2,9 @@
 
     python benchmarks/collect_fronts.py --out results/resnet20 runs/free runs/tiles4
 
-The table gives, for every run, the energy saved within 0.6 and 1 points of the exact network. "Chosen on search images" is
-what a user would do: take the cheapest point whose loss on the search images is within the bound, and read its loss off the
-report images. "On report images" is the cheapest point whose loss on the report images is within the bound.
+For every run, the energy saved within 0.6 and 1 points of the exact network. "Chosen on search" is what
+a user would do: the cheapest point whose loss on the search images is within the bound, and read its loss off the
+report images. "On report" is the cheapest point whose loss on the report images is within the bound.
 """
 
 import argparse

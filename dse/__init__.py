@@ -38,9 +38,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from dse.api import evaluate, explore
     from dse.errors import DseError
-    from dse.api import evaluate
-    from dse.api import explore
     from dse.multipliers.library import Library, load_library
     from dse.multipliers.multiplier import Cost, Multiplier
     from dse.runs.results import Run, open_run

@@ -131,8 +131,8 @@ def explore(
     options = {name: value for name, value in locals().items() if value is not None}
     for name in ("run_file", "out", "output_format"):
         options.pop(name, None)
-    from dse.config import default_run_name
     from dse.api import configure, explore_config
+    from dse.config import default_run_name
 
     config, text = configure(run_file, options)
     path = out or Path("runs") / default_run_name(config)

@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from dse.datasets import Split
 from dse.errors import ShapeError
@@ -96,7 +95,7 @@ class Evaluator:
             raise ShapeError(
                 f"expected integer assignments [n, {self.n_layers}], got {assignments.dtype} {list(assignments.shape)}"
             )
-        if assignments.size and not (0 <= assignments.min() and assignments.max() < self.n_multipliers):
+        if assignments.size and not (assignments.min() >= 0 and assignments.max() < self.n_multipliers):
             raise ShapeError(f"assignments must hold multiplier indices in 0..{self.n_multipliers - 1}")
         return assignments
 

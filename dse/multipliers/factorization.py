@@ -15,6 +15,7 @@ LLL: Lenstra, Lenstra, Lovasz, "Factoring polynomials with rational coefficients
 import os
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ import numpy as np
 from dse.multipliers.multiplier import Multiplier
 
 _CACHE_VERSION = 1
+_LARGEST_LLL_RANK = 230  # beyond, no structure is left to find and LLL takes minutes
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,7 @@ def _factorize(multiplier: Multiplier) -> Factorization:
     error = multiplier.error.astype(np.int64)
     path = cache_directory() / f"factorization-v{_CACHE_VERSION}-{multiplier.key}.npz"
     cached = _read(path)
-    if cached is not None and np.array_equal(cached.reconstruct(), error):
+    if cached is not None and _reproduces(cached, error):
         return cached
     result = factorize_error(error)
     _write(path, result)
@@ -74,21 +76,33 @@ def _factorize(multiplier: Multiplier) -> Factorization:
 
 
 def factorize_error(error: np.ndarray) -> Factorization:
-    """Factorization of an error table, `int64 [256, 256]`; rows or columns, whichever needs fewer planes."""
+    """Factorization of an error table, `int64 [256, 256]`; rows or columns, whichever needs fewer planes.
+
+    A table of nearly full rank is only cut into digits: one plane per weight code and byte, 510 for 16-bit errors.
+    """
     base = error[0].copy()
     difference = error - base
     if not difference.any():
         empty = np.zeros((256, 0))
         return Factorization(base, empty.astype(np.uint8), empty.astype(np.int8), np.zeros(0, np.int64))
-    candidates = []
+    candidates, is_low = [], _rank(difference) <= _LARGEST_LLL_RANK
     for of_columns in (False, True):
-        basis, coordinates = _lattice(difference.T if of_columns else difference)
+        rows = difference.T if of_columns else difference
+        basis, coordinates = _lattice(rows) if is_low else (np.eye(256, dtype=np.int64), rows)
         x_side, w_side = (basis.T, coordinates) if of_columns else (coordinates, basis.T)
         candidates.append(_planes(x_side, w_side, base))
     best = min(candidates, key=lambda f: f.n_planes)
     if not np.array_equal(best.reconstruct(), error):
         raise ArithmeticError("the factorization does not reproduce the table; this is an error in dse")
     return best
+
+
+def _rank(rows: np.ndarray) -> int:
+    """Rank modulo a large prime, never above the true one: 20 ms, exact arithmetic."""
+    from flint import nmod_mat
+
+    prime = 2**31 - 1
+    return nmod_mat((rows % prime).tolist(), prime).rank()
 
 
 def _lattice(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -152,14 +166,26 @@ def cache_directory() -> Path:
     """Folder of dse's disk caches (created on first write)."""
     if "DSE_CACHE" in os.environ:
         return Path(os.environ["DSE_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dse"
+    if "XDG_CACHE_HOME" in os.environ:
+        return Path(os.environ["XDG_CACHE_HOME"]) / "dse"
+    try:
+        return Path.home() / ".cache" / "dse"
+    except RuntimeError:  # a user without a home, as in some containers
+        return Path(tempfile.gettempdir()) / "dse"
+
+
+def _reproduces(factorization: Factorization, error: np.ndarray) -> bool:
+    try:
+        return np.array_equal(factorization.reconstruct(), error)
+    except ValueError:  # arrays of shapes that do not fit: a damaged file
+        return False
 
 
 def _read(path: Path) -> Factorization | None:
     try:
         with np.load(path, allow_pickle=False) as data:
             return Factorization(data["constant"], data["phi"], data["psi"], data["weights"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, NotImplementedError, zlib.error, zipfile.BadZipFile):
         return None  # absent or damaged: the caller computes it again
 
 
@@ -167,13 +193,11 @@ def _write(path: Path, factorization: Factorization) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            np.savez(
-                file,
-                constant=factorization.constant,
-                phi=factorization.phi,
-                psi=factorization.psi,
-                weights=factorization.weights,
-            )
-        os.replace(file.name, path)
+            try:
+                np.savez(file, **vars(factorization))
+                file.close()
+                os.replace(file.name, path)
+            except OSError:
+                Path(file.name).unlink(missing_ok=True)
     except OSError:
         pass  # a read-only or full cache folder costs time on the next start, not correctness

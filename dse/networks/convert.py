@@ -1,6 +1,7 @@
 """A float network to an integer network: fold, calibrate, quantize, replace layers by qualified name."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from dse.datasets import Split
 from dse.errors import ConfigError, unknown_name
-from dse.networks.graph import FoldedNetwork, fold_network
+from dse.networks.graph import FoldedNetwork, aliases_of, fold_network
 from dse.networks.layers import IntegerLayer, LayerInfo
 from dse.quantization.affine import Scheme, choose_qparams_affine, quantize_affine
 from dse.quantization.calibration import calibrate
@@ -16,6 +17,7 @@ from dse.quantization.observers import OBSERVERS
 from dse.simulation.problem import integer_conv
 
 BATCH_SIZE = 64
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class IntegerNetwork:
@@ -51,12 +53,17 @@ class IntegerNetwork:
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Logits, float32 `[n, n_classes]`, of `images` float32 `[n, C, H, W]`, through the layers' operators."""
         with torch.inference_mode():
-            return self.module(images.contiguous(memory_format=torch.channels_last))
+            # Only in a traced network is every `view` known to have become a `reshape`.
+            images = images.contiguous(memory_format=torch.channels_last if self.is_traced else torch.contiguous_format)
+            return self.module(images)
 
     def fingerprint(self) -> str:
         """sha256, hexadecimal, of all that decides its outputs but the multipliers."""
         digest = hashlib.sha256()
         digest.update(str(getattr(self.module, "code", type(self.module))).encode())
+        # Settings without parameters (pooling sizes, slopes, eps) are in the text only; addresses differ every time.
+        for name, module in self.module.named_modules():
+            digest.update(f"{name}{type(module).__qualname__}{_ADDRESS.sub('', module.extra_repr())}".encode())
         for name, tensor in sorted(self.module.state_dict().items()):
             _update(digest, name, tensor)
         for info, layer in zip(self.layers, self.integer_layers, strict=True):
@@ -107,7 +114,9 @@ def quantize_network(
     for name, layer in modules.items():
         low, high = OBSERVERS[observer](histograms[name], scheme)
         integer = _integer_layer(layer, low, high, scheme, per_channel)
-        folded.module.set_submodule(name, integer)
+        integer.is_channels_last = folded.is_traced
+        for alias in aliases_of(folded.module, layer):
+            folded.module.set_submodule(alias, integer)
         integer_layers.append(integer)
     return IntegerNetwork(folded.module, infos, integer_layers, scheme, folded)
 

@@ -86,6 +86,8 @@ class IntegerLayer(nn.Module):
         kind: "conv2d" or "linear".
         padding_mode: of the Conv2d; modes other than "zeros" pad the float input by `float_padding`.
         float_padding: (left, right, top, bottom).
+        is_channels_last: whether outputs may keep the memory format of the simulation, which is faster; code that calls
+            `view` on them needs the usual one.
     """
 
     def __init__(
@@ -98,12 +100,14 @@ class IntegerLayer(nn.Module):
         kind: str,
         padding_mode: str = "zeros",
         float_padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+        is_channels_last: bool = True,
     ):
         super().__init__()
         self.problem = problem
         self.x_scale, self.w_scale, self.bias = x_scale, w_scale, bias
         self.kind = kind
         self.padding_mode, self.float_padding = padding_mode, float_padding
+        self.is_channels_last = is_channels_last
         self.operator: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._zero_point = torch.tensor(float(problem.x_zero_point))
 
@@ -120,7 +124,13 @@ class IntegerLayer(nn.Module):
             x = F.pad(x, self.float_padding, mode=self.padding_mode)
         return quantize_affine(x, self.x_scale, self._zero_point, self.problem.x_dtype)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """float32 outputs of the layer's usual shape."""
-        outputs = self.operator(self.quantize(x))
-        return outputs.reshape(*x.shape[:-1], -1) if self.kind == "linear" else outputs
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """float32 outputs of the layer's usual shape; the argument is named as in torch.nn, for calls by name."""
+        outputs = self.operator(self.quantize(input))
+        if self.kind == "linear":
+            return outputs.reshape(*input.shape[:-1], self.problem.n_outputs)
+        return outputs if self.is_channels_last else outputs.contiguous()
+
+    def __getstate__(self) -> dict:
+        """Without the operator: packed weights are made anew where they are needed."""
+        return {**self.__dict__, "operator": None}

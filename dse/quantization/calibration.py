@@ -45,13 +45,16 @@ def _widen(ranges: dict, name: str, x: torch.Tensor) -> None:
 
 def _count(counts: torch.Tensor, x: torch.Tensor, limits: tuple[float, float]) -> None:
     low, high = limits
-    high = high if high > low else low + 1.0
+    high = high if high > low else low + max(1.0, abs(low))
     counts += torch.histc(x.to(torch.float32), N_BINS, low, high).to(torch.float64)
 
 
 def _run(network, modules, batches, visit) -> None:
     handles = [
-        module.register_forward_pre_hook(lambda _, inputs, name=name: visit(name, inputs[0].detach()))
+        module.register_forward_pre_hook(
+            lambda _, inputs, named, name=name: visit(name, (inputs or tuple(named.values()))[0].detach()),
+            with_kwargs=True,
+        )
         for name, module in modules.items()
     ]
     try:

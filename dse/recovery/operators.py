@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from dse.errors import ConfigError, unknown_name
 from dse.multipliers.library import Library
 from dse.multipliers.multiplier import Multiplier
 from dse.networks.convert import BATCH_SIZE, IntegerNetwork, batches
-from dse.networks.layers import IntegerLayer, LayerOperator
+from dse.networks.layers import IntegerLayer, LayerInfo, LayerOperator
 from dse.recovery.bias import Correction, Observed, fit_correction
 from dse.recovery.weight_tuning import WEIGHT_TUNINGS, histogram_weight_map, uniform_weight_map
 from dse.simulation.ops import PreparedConv, prepare
@@ -172,13 +173,13 @@ class OperatorBank:
 
     def _record_codes(self, calibration: Split) -> list[torch.Tensor]:
         """Input codes of every layer in the exact network, `[n, C, H, W]`, for enough images a layer."""
-        wanted = [_images_wanted(info.output_shape, calibration.n_images) for info in self.network.layers]
+        images, wanted = zip(*(_wanted(info, calibration.n_images) for info in self.network.layers), strict=True)
         recorded: list[list[torch.Tensor]] = [[] for _ in wanted]
         for index, layer in enumerate(self.network.integer_layers):
             layer.operator = _Recorder(
                 LayerOperator(self._exact_sum(index), layer.scale, layer.bias), recorded[index], wanted[index]
             )
-        for batch in batches(calibration, max(wanted)):
+        for batch in batches(calibration, max(images)):
             self.network(batch)
         for layer in self.network.integer_layers:
             layer.operator = None
@@ -195,16 +196,19 @@ class _Recorder:
         self._operator, self._kept, self._missing = operator, kept, wanted
 
     def __call__(self, codes: torch.Tensor) -> torch.Tensor:
-        if self._missing > 0:
+        # A layer may be called again on another image size: its statistics are those of the first size.
+        if self._missing > 0 and (not self._kept or self._kept[0].shape[1:] == codes.shape[1:]):
             self._kept.append(codes[: self._missing].clone())
             self._missing -= len(self._kept[-1])
         return self._operator(codes)
 
 
-def _images_wanted(output_shape: tuple[int, ...], n_images: int) -> int:
-    """Images that give about `_POSITIONS` outputs a channel: few for large pictures, many for late layers."""
-    positions = int(np.prod(output_shape[1:])) if len(output_shape) == 3 else 1
-    return min(n_images, max(_MIN_IMAGES, -(-_POSITIONS // positions)))
+def _wanted(info: LayerInfo, n_images: int) -> tuple[int, int]:
+    """Images that give about `_POSITIONS` outputs a channel (few for large pictures), and inputs recorded from them."""
+    is_conv = info.kind == "conv2d"
+    positions = math.prod(info.output_shape[1:] if is_conv else info.output_shape[:-1])
+    images = min(n_images, max(_MIN_IMAGES, -(-_POSITIONS // positions)))
+    return images, images if is_conv else images * positions
 
 
 def _histogram(problem: IntegerConv, codes: torch.Tensor) -> np.ndarray:

@@ -21,7 +21,7 @@ def uniform_weight_map(multiplier: Multiplier) -> np.ndarray:
     table = multiplier.table.astype(np.int64)
     codes = operand_codes(multiplier.is_signed)
     cost = np.stack([np.abs(np.multiply.outer(codes, w) - table.T).sum(1) for w in codes])
-    return _best(cost)
+    return _best(cost, np.zeros(len(cost)))
 
 
 def histogram_weight_map(multiplier: Multiplier, histogram: np.ndarray) -> np.ndarray:
@@ -32,11 +32,13 @@ def histogram_weight_map(multiplier: Multiplier, histogram: np.ndarray) -> np.nd
     # SUM_a p (a*w - T)^2, expanded: three small products instead of a 256^3 tensor
     exact_squared = (p @ codes**2) * codes**2
     crossed = np.outer(codes, (p * codes) @ table)
-    return _best(exact_squared[:, None] - 2 * crossed + (p @ table**2)[None, :])
+    table_squared = p @ table**2
+    # the terms cancel, so equal costs differ by a few roundings of the largest of them
+    rounding = 1e-12 * (exact_squared + table_squared.max())
+    return _best(exact_squared[:, None] - 2 * crossed + table_squared[None, :], rounding)
 
 
-def _best(cost: np.ndarray) -> np.ndarray:
-    """Index of the smallest entry per row; the diagonal wins ties, then the first."""
-    smallest = cost.min(1)
-    keeps = np.diagonal(cost) <= smallest * (1 + 1e-12)
-    return np.where(keeps, np.arange(len(cost)), cost.argmin(1)).astype(np.int64)
+def _best(cost: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
+    """Index of the smallest entry per row, within `tolerance [256]`; the diagonal wins ties, then the first."""
+    is_best = cost <= (cost.min(1) + tolerance)[:, None]
+    return np.where(np.diagonal(is_best), np.arange(len(cost)), is_best.argmax(1)).astype(np.int64)

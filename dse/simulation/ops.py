@@ -5,8 +5,9 @@ same for single calls. Backends: `reference` (table gather, the oracle), `factor
 convolutions); `auto` is the fastest that is here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from numbers import Integral
 from typing import Protocol
 
 import numpy as np
@@ -52,10 +53,16 @@ def prepare(problem: IntegerConv, multiplier: Multiplier, backend: str = "auto")
 
     Raises:
         ConfigError: unknown backend.
-        ShapeError: sums could exceed int32.
+        ShapeError: codes of another type than the multiplier takes, or sums that could exceed int32.
     """
     if backend not in BACKENDS:
         raise ConfigError(unknown_name("backend", backend, BACKENDS))
+    codes = torch.int8 if multiplier.is_signed else torch.uint8
+    if problem.x_dtype != codes or problem.weight.dtype != codes:
+        raise ShapeError(
+            f"multiplier {multiplier.name!r} takes codes in {codes}, got activations {problem.x_dtype} and weights "
+            f"{problem.weight.dtype}: use the quantization scheme that fits its signedness"
+        )
     return BACKENDS[backend](problem, multiplier)
 
 
@@ -133,18 +140,21 @@ def lut_linear(
     return sums.view(*x.shape[:-1], w.shape[0])
 
 
-
-
 def _pair(value: int | tuple[int, int], name: str) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
+    pair = (value, value) if isinstance(value, Integral) else value
+    if not isinstance(pair, Sequence) or len(pair) != 2 or not all(isinstance(v, Integral) for v in pair):
         raise ShapeError(f"{name} must be an int or two ints, got {value!r}")
-    return pair
+    return int(pair[0]), int(pair[1])
 
 
 def _as_multiplier(table: torch.Tensor | np.ndarray, dtype: torch.dtype) -> Multiplier:
-    array = np.ascontiguousarray(table.numpy() if isinstance(table, torch.Tensor) else table)
-    return _cached_multiplier(array.tobytes(), array.dtype.str, array.shape, dtype == torch.int8)
+    is_signed = dtype == torch.int8
+    if isinstance(table, torch.Tensor):
+        table = table.detach().cpu().numpy()
+    if not isinstance(table, np.ndarray) or table.dtype.kind not in "iuf":
+        return Multiplier("table", table, is_signed=is_signed)  # which says what is wrong with it
+    array = np.ascontiguousarray(table)
+    return _cached_multiplier(array.tobytes(), array.dtype.str, array.shape, is_signed)
 
 
 @lru_cache(maxsize=64)

@@ -76,13 +76,27 @@ class IntegerConv:
             raise ShapeError(f"input {tuple(x.shape[2:])} is smaller than its kernel {tuple(self.weight.shape[2:])}")
 
     def check_range(self, table: torch.Tensor) -> None:
-        """Raise `ShapeError` where int32 sums could overflow for some input."""
+        """Raise `ShapeError` where int32 sums through `table`, int32 `[256, 256]`, could overflow for some input."""
+        table = table.to(torch.int64)
         largest = int(table.abs().max()) + int(self.w_zero_point.abs().max()) * 255
         bound = self.fan_in * largest + int(self.constant.abs().max())
-        if bound > INT32_MAX:
+        if bound > INT32_MAX and self._largest_output(table) > INT32_MAX:
             raise ShapeError(
                 f"{self.fan_in} products of up to {largest} can exceed int32: split the layer or scale the table down"
             )
+
+    def _largest_output(self, table: torch.Tensor) -> int:
+        """Largest magnitude that any input can give with these weights."""
+        x = torch.arange(self.x_low, self.x_low + 256).view(-1, 1)
+        index = self.weight.flatten(1).to(torch.int64) - self.w_low
+        largest = 0
+        for zero_point in self.w_zero_point.unique():
+            chosen = self.w_zero_point == zero_point
+            terms = table - zero_point * x
+            for extreme in (terms.amax(0), terms.amin(0)):
+                sums = extreme[index[chosen]].sum(1) + self.constant[chosen]
+                largest = max(largest, int(sums.abs().max()))
+        return largest
 
 
 def integer_conv(
