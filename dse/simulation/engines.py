@@ -11,7 +11,6 @@ import torch
 from torch.nn import functional as F
 
 FLOAT_EXACT = 2**24  # float32 holds every integer below this
-_MAX_SPLIT = 32  # channels a group up to which splitting it into single ones was measured to be faster
 
 
 class Engine(Protocol):
@@ -32,8 +31,8 @@ class OneDnnEngine:
 
     def prepare(self, weight, stride, dilation, groups):
         """See `Engine.prepare`."""
-        if groups > 1 and 1 < weight.shape[1] <= _MAX_SPLIT:
-            return self._prepare_split(weight, stride, dilation, groups)
+        if weight.shape[0] == groups > 1 and weight.shape[1] > 1:
+            return self._prepare_depthwise(weight, stride, dilation)
         n_outputs = weight.shape[0]
         scales, zeros = torch.ones(n_outputs), torch.zeros(n_outputs, dtype=torch.int64)
         ops, stride, dilation = torch.ops.onednn, list(stride), list(dilation)
@@ -47,23 +46,20 @@ class OneDnnEngine:
 
         return convolve
 
-    def _prepare_split(self, weight, stride, dilation, groups):
-        """Each input channel as a group of its own, then sums over the channels of a group.
+    def _prepare_depthwise(self, weight, stride, dilation):
+        """Each channel of each group as a depthwise group of its own, then the sum over the channels of a group.
 
-        oneDNN has fast kernels for depthwise convolutions, and slow ones for groups of a few channels.
+        oneDNN is fast for groups of one channel, and several times slower for groups of a few.
         """
-        n_channels, n_multiples = weight.shape[1], weight.shape[0] // groups
-        single = weight.unflatten(0, (groups, n_multiples)).transpose(1, 2).flatten(0, 2).unsqueeze(1)
-        convolve = self.prepare(single, stride, dilation, groups * n_channels)
+        groups, n_channels = weight.shape[:2]
+        convolve = self.prepare(weight.flatten(0, 1).unsqueeze(1), stride, dilation, groups * n_channels)
         ones = torch.ones(n_channels)
 
         def convolve_and_sum(x: torch.Tensor) -> torch.Tensor:
             y = convolve(x).permute(0, 2, 3, 1)
-            shape = (*y.shape[:3], weight.shape[0])
-            y = y.unflatten(3, (groups, n_channels, n_multiples))
-            # Sums of integers below 2^24: exact in any order. A matrix-vector product is the fastest reduction here.
-            y = torch.mv(y.reshape(-1, n_channels), ones) if n_multiples == 1 else y.sum(4)
-            return y.view(shape).permute(0, 3, 1, 2)
+            # Integers below 2^24 add up exactly in any order; a matrix-vector product is the fastest way.
+            sums = torch.mv(y.reshape(-1, n_channels), ones)
+            return sums.view(*y.shape[:3], groups).permute(0, 3, 1, 2)
 
         return convolve_and_sum
 
