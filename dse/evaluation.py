@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dse.datasets import Split
-from dse.errors import ShapeError
+from dse.errors import DataError, ShapeError
 from dse.multipliers.library import Library
 from dse.networks.convert import IntegerNetwork
 from dse.networks.layers import LayerInfo
@@ -31,6 +31,7 @@ class Evaluator:
     """
 
     def __init__(self, bank: OperatorBank, split: Split, *, batch_size: int | None = None):
+        _check_labels(split, bank.network.n_classes)
         self._bank, self._split = bank, split
         self._batch_size = batch_size or default_batch_size(bank.network.layers)
 
@@ -98,6 +99,15 @@ class Evaluator:
         if assignments.size and not (assignments.min() >= 0 and assignments.max() < self.n_multipliers):
             raise ShapeError(f"assignments must hold multiplier indices in 0..{self.n_multipliers - 1}")
         return assignments
+
+
+def _check_labels(split: Split, n_classes: int) -> None:
+    largest = int(split.labels.max()) if len(split.labels) else 0
+    if largest >= n_classes:
+        raise DataError(
+            f"label {largest} has no output: the network has {n_classes} outputs, expected labels in "
+            f"0..{n_classes - 1}. Check that network and dataset belong together"
+        )
 
 
 def default_batch_size(layers: Sequence[LayerInfo]) -> int:

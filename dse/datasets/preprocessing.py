@@ -83,11 +83,12 @@ class Preprocessing:
 
     def check_channels(self, n_channels: int) -> None:
         """Raise `DataError` unless the map has one value, or one per channel."""
+        expected = "1" if n_channels == 1 else f"1 or {n_channels}"
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, n_channels):
                 raise DataError(
                     f"preprocessing {self.text!r} has {len(values)} {name} values but the images have {n_channels} "
-                    f"channels: expected 1 or {n_channels}; choose another, such as 'unit'"
+                    f"channels: expected {expected}; choose another, such as 'unit'"
                 )
 
 

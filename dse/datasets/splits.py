@@ -182,8 +182,8 @@ def make_splits(
 
     return Splits(
         pick(*source, calibration),
-        pick("test", dataset.test, _first(search, n_search, "n_search", dataset)),
-        pick("test", dataset.test, _first(report, n_report, "n_report", dataset)),
+        pick("test", dataset.test, _first(search, n_search, "search (--images)", dataset)),
+        pick("test", dataset.test, _first(report, n_report, "report (--report-images)", dataset)),
         dataset.found,
     )
 
@@ -203,5 +203,7 @@ def _first(indices: np.ndarray, n: int | None, name: str, dataset: Dataset) -> n
     if n is None:
         return indices
     if not 1 <= n <= len(indices):
-        raise DataError(f"{name} is {n}; expected 1..{len(indices)} (half of the test images of {dataset.name})")
+        raise DataError(
+            f"{n} images for the {name} split: expected 1..{len(indices)}, half of the test images of {dataset.name}"
+        )
     return indices[:n]

@@ -87,7 +87,7 @@ class Library(Sequence[Multiplier]):
         found = "; ".join(f"{technology} ({unit}{f', {mhz:g} MHz' if mhz else ''})" for technology, unit, mhz in scales)
         raise MultiplierError(
             f"{self._label()} mixes costs that cannot be compared: {found}: expected one technology, unit and clock; "
-            f"choose one with select(technology={scales[0][0]!r})"
+            f"name multipliers of one under [library] include, or select(technology={scales[0][0]!r}) in Python"
         )
 
     def __len__(self) -> int:

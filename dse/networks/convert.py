@@ -29,6 +29,7 @@ class IntegerNetwork:
         integer_layers: the modules themselves, in the same order.
         scheme: of both operands.
         folded: whether and how the network came here (BatchNorms folded, traced or not).
+        n_classes: logits an image.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class IntegerNetwork:
         self.layers = tuple(layers)
         self.integer_layers = tuple(integer_layers)
         self.scheme = scheme
-        self.is_traced, self.folded = folded.is_traced, folded.folded
+        self.is_traced, self.folded, self.n_classes = folded.is_traced, folded.folded, folded.n_classes
 
     @property
     def n_layers(self) -> int:

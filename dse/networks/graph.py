@@ -43,12 +43,14 @@ class FoldedNetwork:
         names: qualified names of its Conv2d and Linear layers in the order of first use, without the excluded ones.
         is_traced: False where hooks stood in for torch.fx (then no BatchNorm was folded).
         folded: qualified names of the BatchNorms that were folded into their layer.
+        n_classes: logits an image.
     """
 
     module: nn.Module
     names: tuple[str, ...]
     is_traced: bool
     folded: tuple[str, ...]
+    n_classes: int
 
 
 def fold_network(network: nn.Module, example: torch.Tensor, exclude: Sequence[str] = ()) -> FoldedNetwork:
@@ -68,12 +70,12 @@ def fold_network(network: nn.Module, example: torch.Tensor, exclude: Sequence[st
     if not isinstance(network, nn.Module):
         raise NetworkError(f"expected a torch.nn.Module, got {type(network).__name__}")
     _check_finite(network)
-    module = copy.deepcopy(network).eval()
+    module = copy.deepcopy(network).eval().to("cpu", torch.float32)
     aliases = _aliases(module)
     _check_unsupported_modules(module, exclude, aliases)
     traced = _trace(module)
     module = module if traced is None else traced
-    reached, functions = _run_once(module, example)
+    reached, functions, n_classes = _run_once(module, example)
     if traced is not None:
         functions = _functions(traced)
     _check_functions(functions, exclude)
@@ -82,15 +84,21 @@ def fold_network(network: nn.Module, example: torch.Tensor, exclude: Sequence[st
     names = tuple(name for name in reached if not _matches(aliases[name], exclude))
     if not names:
         raise NetworkError(
-            f"the network has no Conv2d or Linear layer to assign multipliers to (found {len(reached)}, all excluded)"
+            f"the network has no Conv2d or Linear layer to assign multipliers to (found {len(reached)}, all excluded). "
+            "Exclude fewer"
             if reached
-            else "the network uses no Conv2d or Linear layer: there is nothing to assign multipliers to"
+            else "the network uses no Conv2d or Linear layer: there is nothing to assign multipliers to. Expected products in "
+            "nn.Conv2d or nn.Linear modules"
         )
-    return FoldedNetwork(module, names, traced is not None, folded)
+    return FoldedNetwork(module, names, traced is not None, folded, n_classes)
 
 
 def _check_finite(network: nn.Module) -> None:
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            raise NetworkError(
+                f"parameter {name!r} has no values yet: call the network on one image, or load its weights, beforehand"
+            )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             n_bad = int((~torch.isfinite(tensor)).sum())
             raise NetworkError(
@@ -250,10 +258,10 @@ class _Watch(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def _run_once(module: nn.Module, example: torch.Tensor) -> tuple[dict[str, int], list[str]]:
+def _run_once(module: nn.Module, example: torch.Tensor) -> tuple[dict[str, int], list[str], int]:
     """Number of output axes of each supported layer, in the order in which a forward pass first reaches them.
 
-    Also the functions with products outside of layers, as `name (name)`.
+    Also the functions with products outside of layers, as `name (name)`, and the number of logits.
     """
     n_dims: dict[str, int] = {}
     watch, handles = _Watch(), []
@@ -280,4 +288,4 @@ def _run_once(module: nn.Module, example: torch.Tensor) -> tuple[dict[str, int],
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != len(example):
         got = f"a tensor {list(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise NetworkError(f"the network returns {got} for {len(example)} images: expected logits [n, n_classes]")
-    return n_dims, list(watch.found)
+    return n_dims, list(watch.found), logits.shape[1]

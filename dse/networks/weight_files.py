@@ -1,5 +1,6 @@
 """Weight files: state dicts saved by torch (read with `weights_only=True`, so no code runs) or as `.npz`."""
 
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -25,7 +26,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise NetworkError(f"no weights file {path}: expected a .pt or .npz file with a state dict")
     try:
-        state = _read_npz(path) if path.suffix == ".npz" else torch.load(path, map_location="cpu", weights_only=True)
+        state = _read_npz(path) if path.suffix == ".npz" else _read_torch(path)
     except (
         OSError,
         EOFError,
@@ -80,6 +81,11 @@ def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], *, where
 def check_finite(tensors: Iterable[tuple[str, torch.Tensor]], *, where: str) -> None:
     """Raise `NetworkError`, naming the parameter, where a tensor has NaN or infinite values."""
     for name, tensor in tensors:
+        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            raise NetworkError(
+                f"{where}: parameter {name} of a lazy layer has no values yet; call the network on one image before "
+                "it is returned"
+            )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             n_bad = int((~torch.isfinite(tensor)).sum())
             raise NetworkError(
@@ -92,6 +98,12 @@ def _read_npz(path: Path) -> dict[str, torch.Tensor]:
     # NumPy leaves a file that it cannot read open, so it gets an open one
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+def _read_torch(path: Path) -> object:
+    with warnings.catch_warnings():  # torch warns of pickles that it then refuses
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _some(names: list[str]) -> str:

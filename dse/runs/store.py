@@ -111,9 +111,9 @@ class RunDirectory:
         stored = load_config(self.resolved)
         changed = [f"{key} was {old!r}, is now {new!r}" for key, old, new in differences(stored, config)]
         if changed:
-            state = "finished" if self.is_finished else "unfinished"
+            state = "a finished" if self.is_finished else "an unfinished"
             raise RunError(
-                f"{self.path} holds a {state} run with another configuration: {'; '.join(changed)}. "
+                f"{self.path} holds {state} run with another configuration: {'; '.join(changed)}. "
                 "Choose another directory with --out, or repeat the command with the stored values"
             )
 

@@ -58,7 +58,7 @@ def test_bad_text(text, message):
 
 
 def test_channels_must_fit():
-    with pytest.raises(DataError, match="expected 1 or 1"):
+    with pytest.raises(DataError, match="expected 1;"):
         Preprocessing.parse("imagenet").apply(_V[:, :1])
 
 

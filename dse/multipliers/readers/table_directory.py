@@ -83,6 +83,8 @@ def _read_row(index: Path, row: Mapping[str, str], *, is_signed: bool | None, al
     where = f"{str(index)!r}, multiplier {name!r}"
     stated = _flag(row.get("signed"), where)
     row_is_signed = formats.resolve_sign(name, is_signed=is_signed) if stated is None else stated
+    if not path.exists():
+        raise MultiplierError(f"{where}: its file {str(path)!r} does not exist: restore it, or delete its line")
     cost = _cost(row, where)
     numbers = {key: _number(row.get(key), f"{where}, column {key!r}") for key in PUBLISHED}
     published = {key: value for key, value in numbers.items() if value is not None}
