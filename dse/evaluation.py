@@ -17,7 +17,7 @@ SIMULATION_VERSION = 1
 """Part of every fingerprint; raised when the definition of the simulated arithmetic changes."""
 
 
-BATCH_BYTES = 32 * 2**20
+BATCH_BYTES = 16 * 2**20  # larger tensors come from the system page by page, each time anew
 
 
 class Evaluator:

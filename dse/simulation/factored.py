@@ -36,6 +36,7 @@ class FactoredConv:
         planes = _Planes(problem, factorization)
         self._constant = planes.constant
         self._pieces = [_Piece(problem, features, weight, scale, engine) for scale, features, weight in planes.pieces()]
+        self._is_gathered = any(piece.is_gathered for piece in self._pieces)
         bound = sum(piece.bound * piece.scale for piece in self._pieces) + int(self._constant.abs().max())
         self._is_float = bound < FLOAT_EXACT
         self._bias = self._constant.to(torch.float32 if self._is_float else torch.int32).view(1, -1, 1, 1)
@@ -51,9 +52,10 @@ class FactoredConv:
         if len(x) == 0:
             return torch.empty(0, p.n_outputs, *p.output_size(*x.shape[2:]), dtype=self._bias.dtype)
         codes = _unsigned_padded(p, x)
+        index = _row_index(codes) if self._is_gathered else None
         total = None
         for piece in self._pieces:
-            part = piece(codes)
+            part = piece(codes, index)
             if not self._is_float:
                 part = part.to(torch.int32)
             if piece.scale != 1:
@@ -84,9 +86,11 @@ class _Planes:
         centered = weight - problem.w_zero_point.view(-1, 1, 1, 1)
         # x * (w - z_w) = (u + x_low) * (w - z_w)
         self.constant = problem.constant + problem.x_low * centered.flatten(1).sum(1)
-        self._planes = [(1, None, digit.to(torch.int8)) for digit in _int8_terms(centered)]
+        self._planes = []
         if factorization is not None:
             self._add_error(factorization, weight - problem.w_low)
+        # Last, where a group's remainder is: the codes themselves need no gather.
+        self._planes += [(1, None, digit.to(torch.int8)) for digit in _int8_terms(centered)]
 
     def _add_error(self, factorization: Factorization, w_index: torch.Tensor) -> None:
         self.constant = self.constant + torch.from_numpy(factorization.constant)[w_index].flatten(1).sum(1)
@@ -100,27 +104,31 @@ class _Planes:
         """`(scale, features uint8 [256, p] or None for the codes themselves, int8 weight [C_out, C_in/g * p, ...])`."""
         for scale in sorted({plane[0] for plane in self._planes}):
             group = [plane for plane in self._planes if plane[0] == scale]
-            for start in range(0, len(group), _MAX_PLANES):
-                yield (scale, *_stack(group[start : start + _MAX_PLANES]))
+            while group:
+                n_planes = _piece_planes(len(group))
+                yield (scale, *_stack(group[:n_planes]))
+                group = group[n_planes:]
+
+
+def _piece_planes(n_planes: int) -> int:
+    """How many of `n_planes` go into the next piece: the largest word, or all where one zero plane makes a word."""
+    word = min(_MAX_PLANES, 1 << (n_planes.bit_length() - 1))
+    return n_planes if n_planes + 1 == 2 * word <= _MAX_PLANES else word
 
 
 def _stack(planes: list) -> tuple[np.ndarray | None, torch.Tensor]:
-    """Planes of one scale as features `[256, p]` and weights with the planes innermost in the channel axis."""
-    if len(planes) == 1 and planes[0][1] is None:
-        return None, planes[0][2]
+    """Planes of one scale as features `[256, p]` and weights with the planes innermost in the channel axis.
+
+    One zero plane is added where that makes a gathered row a machine word.
+    """
+    n_padding = 1 if len(planes) > 1 and (len(planes) + 1).bit_count() == 1 else 0
+    weights = [weight for _, _, weight in planes] + [torch.zeros_like(planes[0][2])] * n_padding
+    weight = torch.stack(weights, dim=2).flatten(1, 2)
+    if all(features is None for _, features, _ in planes):
+        return None, weight
     identity = np.arange(256, dtype=np.uint8)
     columns = [identity if features is None else features for _, features, _ in planes]
-    weights = [weight for _, _, weight in planes]
-    for _ in range(_padding_planes(len(planes))):
-        columns.append(np.zeros(256, np.uint8))
-        weights.append(torch.zeros_like(weights[0]))
-    return np.stack(columns, axis=1), torch.stack(weights, dim=2).flatten(1, 2)
-
-
-def _padding_planes(n_planes: int) -> int:
-    """Zero planes that make a gathered row one machine word, where at most one is needed."""
-    word = 1 << (n_planes - 1).bit_length()
-    return word - n_planes if word - n_planes <= 1 else 0
+    return np.stack(columns + [np.zeros(256, np.uint8)] * n_padding, axis=1), weight
 
 
 def _int8_terms(values: torch.Tensor) -> list[torch.Tensor]:
@@ -138,9 +146,10 @@ class _Piece:
     def __init__(self, problem, features, weight, scale, engine):
         self.scale = scale
         self.factor = (scale + 2**31) % 2**32 - 2**31  # sums are added in int32, modulo 2^32
-        self._gather = None if features is None else _row_words(features)
-        n_planes = 1 if features is None else features.shape[1]
-        cuts = _channel_cuts(weight, n_planes, problem.groups)
+        self.is_gathered = features is not None
+        self._rows = None if features is None else _row_words(features)
+        self._n_planes = weight.shape[1] // problem.weight.shape[1]
+        cuts = _channel_cuts(weight, self._n_planes, problem.groups)
         self._parts = [
             (columns, engine.prepare(part, problem.stride, problem.dilation, problem.groups))
             for columns, part in cuts
@@ -148,34 +157,47 @@ class _Piece:
         self.bound = largest_sum(weight)
         self.n_bytes = weight.numel()
 
-    def __call__(self, codes: torch.Tensor) -> torch.Tensor:
+    def __call__(self, codes: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
         total = None
         for columns, conv in self._parts:
-            chosen = codes if columns is None else codes[:, columns].contiguous(memory_format=torch.channels_last)
-            part = conv(self._expand(chosen))
-            # A cut exists only where the whole could pass 2^24, so such parts meet in int32.
-            part = part if columns is None else part.to(torch.int32)
+            if columns is None:
+                part = conv(self._expand(codes, index))
+            else:
+                chosen = codes[:, columns].contiguous(memory_format=torch.channels_last)
+                # A cut exists only where the whole could pass 2^24, so such parts meet in int32.
+                part = conv(self._expand(chosen, _row_index(chosen))).to(torch.int32)
             total = part if total is None else total.add_(part)
         return total
 
-    def _expand(self, codes: torch.Tensor) -> torch.Tensor:
-        """`phi(codes)`, uint8 `[n, C * p, H, W]` channels last."""
-        if self._gather is None:
+    def _expand(self, codes: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
+        """`phi(codes)`, uint8 `[n, C * p, H, W]` channels last, with `index` from `_row_index(codes)`."""
+        if self._rows is not None:
+            rows = torch.index_select(self._rows, 0, index)
+        elif self._n_planes > 1:
+            word = _WORDS[self._n_planes]
+            rows = _flat(codes).to(word).mul_(int.from_bytes(b"\1" * self._n_planes))  # every byte the code itself
+        else:
             return codes
-        n, channels, height, width = codes.shape
-        index = codes.permute(0, 2, 3, 1).reshape(-1).to(torch.int32)
-        rows = torch.index_select(self._gather, 0, index).view(torch.uint8)
-        return rows.view(n, height, width, -1).permute(0, 3, 1, 2)
+        n, _, height, width = codes.shape
+        return rows.view(torch.uint8).view(n, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _row_index(codes: torch.Tensor) -> torch.Tensor:
+    """Row of each code in a table of features, in memory order."""
+    return _flat(codes).to(torch.int32)
+
+
+def _flat(codes: torch.Tensor) -> torch.Tensor:
+    return codes.permute(0, 2, 3, 1).reshape(-1)
 
 
 _WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
 
 
 def _row_words(features: np.ndarray) -> torch.Tensor:
-    """Feature rows as single machine words where their width is one: gathered twice as fast."""
+    """Feature rows as single machine words: gathered four times as fast as rows of bytes."""
     rows = torch.from_numpy(np.ascontiguousarray(features))
-    word = _WORDS.get(rows.shape[1])
-    return rows if word is None else rows.view(word).flatten()
+    return rows.view(_WORDS[rows.shape[1]]).flatten()
 
 
 def _channel_cuts(weight: torch.Tensor, n_planes: int, groups: int) -> list:
