@@ -1,6 +1,9 @@
 """The command `dse`: parse, call, print. What it calls is there in Python too (`dse.explore`, `dse.open_run`)."""
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,6 +54,16 @@ def main() -> None:
             raise
         terminal.print_error(str(error))
         sys.exit(EXIT_ERROR)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, as batch systems send it, ends a search as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _version(is_asked: bool) -> None:
@@ -136,7 +149,7 @@ def explore(
 
     config, text = configure(run_file, options)
     path = out or Path("runs") / default_run_name(config)
-    with terminal.Watch() as watch:
+    with terminal.Watch() as watch, _terminable():
         try:
             run = explore_config(config, config_text=text, out=path, watch=watch)
         except KeyboardInterrupt:

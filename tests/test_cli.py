@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import signal
 import sys
 
 import pandas as pd
@@ -131,6 +132,23 @@ def test_interrupt_says_how_to_continue(dse, fakes, monkeypatch):
     assert code == 130
     assert "everything measured is in one. Repeat the same command to continue" in err
     assert dse("explore", *SMALL, "--out", "one")[0] == 0
+
+
+def test_sigterm_ends_like_an_interrupt(dse, fakes, monkeypatch):
+    def terminated(self, assignments):
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeEvaluator, "__call__", terminated)
+        code, _, err = dse("explore", *SMALL, "--out", "one")
+    assert code == 130
+    assert "Repeat the same command to continue" in err
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_files_of_the_dataset_are_told(dse, fakes):
+    assert "data from fake.bin" in dse("explore", *SMALL, "--out", "one")[2]
 
 
 def test_multipliers_list_can_be_piped(dse):

@@ -87,8 +87,8 @@ def fold_network(network: nn.Module, example: torch.Tensor, exclude: Sequence[st
             f"the network has no Conv2d or Linear layer to assign multipliers to (found {len(reached)}, all excluded). "
             "Exclude fewer"
             if reached
-            else "the network uses no Conv2d or Linear layer: there is nothing to assign multipliers to. Expected products in "
-            "nn.Conv2d or nn.Linear modules"
+            else "the network uses no Conv2d or Linear layer: there is nothing to assign multipliers to. "
+            "Expected products in nn.Conv2d or nn.Linear modules"
         )
     return FoldedNetwork(module, names, traced is not None, folded, n_classes)
 

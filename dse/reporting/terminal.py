@@ -109,6 +109,8 @@ def start_lines(start: loop.Start) -> list[str]:
         f"image, {start.n_multipliers} multipliers, {start.n_images_search} search and {start.n_images_report} report "
         f"images, {start.jobs} jobs x {start.threads} threads",
     ]
+    if start.data_files:
+        lines.append(f"data from {', '.join(start.data_files)}")
     if start.n_journaled:
         lines.append(f"continuing: {start.n_journaled} evaluations are in the journal")
     return lines

@@ -70,6 +70,7 @@ class Start:
     n_journaled: int
     jobs: int
     threads: int
+    data_files: tuple[str, ...] = ()
 
 
 class Observer(Protocol):

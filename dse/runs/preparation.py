@@ -40,6 +40,7 @@ class Prepared:
     accelerator: Accelerator
     space: Space
     hashes: dict[str, str]
+    data_files: tuple[str, ...] = ()
 
     @property
     def exact(self) -> NDArray[np.int64]:
@@ -51,12 +52,12 @@ def prepare(config: RunConfig, inputs: Inputs) -> Prepared:
     """Loads what the configuration names and checks that it fits together."""
     library = inputs.library if inputs.library is not None else _library(config)
     library = library.searchable()
-    evaluator, report_evaluator, hashes = _evaluators(config, inputs, library)
+    evaluator, report_evaluator, hashes, data_files = _evaluators(config, inputs, library)
     layers = evaluator.layers
     accelerator = make_accelerator(config.accelerator.kind, layers, library=library)
     space = make_space(accelerator, len(layers), n_multipliers=len(library))
     hashes |= {"library": library.fingerprint, "evaluator": evaluator.fingerprint}
-    return Prepared(evaluator, report_evaluator, layers, library, accelerator, space, hashes)
+    return Prepared(evaluator, report_evaluator, layers, library, accelerator, space, hashes, data_files)
 
 
 def _library(config: RunConfig) -> Library:
@@ -73,8 +74,10 @@ def _library(config: RunConfig) -> Library:
     return chosen.select(names=names)
 
 
-def _evaluators(config: RunConfig, inputs: Inputs, library: Library) -> tuple[Evaluator, Evaluator, dict[str, str]]:
-    """The evaluators of the search and report images, and hashes of what they were made from. Imports torch."""
+def _evaluators(
+    config: RunConfig, inputs: Inputs, library: Library
+) -> tuple[Evaluator, Evaluator, dict[str, str], tuple[str, ...]]:
+    """Evaluators of the search and report images, hashes of what made them, the data's files. Imports torch."""
     from dse.datasets import load_splits
     from dse.evaluation import build_evaluator
     from dse.networks.convert import quantize_network
@@ -121,4 +124,4 @@ def _evaluators(config: RunConfig, inputs: Inputs, library: Library) -> tuple[Ev
         "search images": splits.search.fingerprint,
         "report images": splits.report.fingerprint,
     }
-    return evaluator, evaluator.with_split(splits.report), hashes
+    return evaluator, evaluator.with_split(splits.report), hashes, tuple(splits.found)

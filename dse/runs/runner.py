@@ -222,11 +222,12 @@ def _matched(
     sizes = {"n_layers": n_layers, "n_multipliers": n_multipliers, "exact_index": prepared.library.exact_index}
     sizes["probes"] = probe_multipliers(prepared.library.energy_rel, n_probes)
     assignments = sensitivity_assignments(**sizes)
-    accuracies = np.full(len(assignments), np.nan)
     fits = prepared.space.is_representable(assignments)
-    if fits.any():
-        designs = prepared.space.decode(prepared.space.encode(assignments[fits]))
-        accuracies[fits] = meter(designs).accuracy
+    if not fits.any():
+        _log.info("%s cannot approximate single layers: starting from uniform designs", prepared.accelerator.name)
+        return None
+    accuracies = np.full(len(assignments), np.nan)
+    accuracies[fits] = meter(prepared.space.decode(prepared.space.encode(assignments[fits]))).accuracy
     return matched_assignments(
         loss_matrix(accuracies, exact_accuracy, **sizes),
         prepared.library.energy_rel,
@@ -272,4 +273,5 @@ def _start(
         n_journaled=len(journal),
         jobs=executor.jobs,
         threads=executor.threads,
+        data_files=prepared.data_files,
     )

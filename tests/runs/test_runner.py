@@ -116,6 +116,14 @@ def test_tiled_accelerators(tmp_path, evaluator, accelerator):
     assert set(result.assignment(0)["tile"]) <= {0, 1}
 
 
+@pytest.mark.parametrize("accelerator", ["tiles:1", "pipelined:1"])
+def test_one_tile_starts_from_uniform_designs(tmp_path, evaluator, accelerator):
+    text = f"[search]\npopulation_size = 8\ngenerations = 4\n[accelerator]\nkind = '{accelerator}'"
+    result = run(parse_config(text), tmp_path)
+    assert len(result.front) > 1
+    assert all(len(set(names.split(";"))) == 1 for names in result.front["assignment"])
+
+
 @pytest.mark.parametrize("method", ["random", "uniform", "greedy"])
 def test_baselines(tmp_path, evaluator, method):
     config = parse_config(f"[search]\nmethod = '{method}'\npopulation_size = 8\ngenerations = 4")
