@@ -183,7 +183,7 @@ def _reproduces(factorization: Factorization, error: np.ndarray) -> bool:
 
 def _read(path: Path) -> Factorization | None:
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return Factorization(data["constant"], data["phi"], data["psi"], data["weights"])
     except (OSError, EOFError, ValueError, KeyError, NotImplementedError, zlib.error, zipfile.BadZipFile):
         return None  # absent or damaged: the caller computes it again

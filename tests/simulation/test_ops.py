@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+
+from dse.errors import ConfigError, MultiplierError, ShapeError
+from dse.multipliers.families import drum
+from dse.multipliers.multiplier import exact_table
+from dse.simulation.ops import BACKENDS, lut_conv2d, lut_linear, prepare
+from dse.simulation.problem import integer_conv
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_exact_table_is_torchs_convolution(backend, is_signed, random_codes):
+    rng, dtype = np.random.default_rng(0), torch.int8 if is_signed else torch.uint8
+    x, w = random_codes((2, 4, 6, 7), dtype, rng), random_codes((6, 2, 3, 2), dtype, rng)
+    result = lut_conv2d(
+        x, w, exact_table(is_signed), stride=(1, 2), padding=(2, 1), dilation=(2, 1), groups=2, backend=backend
+    )
+    expected = torch.nn.functional.conv2d(x.double(), w.double(), None, (1, 2), (2, 1), (2, 1), 2)
+    assert result.dtype == torch.int32
+    assert result.is_contiguous()
+    assert torch.equal(result.double(), expected)
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_linear_is_a_sum_of_entries(backend, random_codes):
+    rng, table = np.random.default_rng(0), drum(3).table
+    x, w = random_codes((2, 3, 5), torch.uint8, rng), random_codes((4, 5), torch.uint8, rng)
+    expected = torch.tensor(table)[x.long()[..., None, :], w.long()].sum(-1)
+    result = lut_linear(x, w, torch.tensor(table), backend=backend)
+    assert torch.equal(result, expected.to(torch.int32))
+    assert torch.equal(lut_linear(x[0, 0], w, table, backend=backend), result[0, 0])
+    assert lut_linear(x[:0], w, table, backend=backend).shape == (0, 3, 4)
+
+
+def test_padding_goes_through_the_table():
+    table = np.zeros((256, 256), dtype=np.int32)
+    table[7, 3] = 5
+    x, w = torch.zeros(1, 1, 1, 1, dtype=torch.uint8), torch.full((1, 1, 3, 3), 3, dtype=torch.uint8)
+    for backend in BACKENDS:
+        assert lut_conv2d(x, w, table, padding=1, x_zero_point=7, backend=backend).item() == 8 * 5
+
+
+def test_tables_of_other_types_and_layouts():
+    x, w = torch.full((1, 2), 9, dtype=torch.uint8), torch.full((1, 2), 7, dtype=torch.uint8)
+    table = exact_table(False)
+    for same in (table.astype(np.int64), table.astype(np.float64), np.asfortranarray(table), torch.tensor(table)):
+        assert lut_linear(x, w, same).item() == 2 * 63
+    assert lut_linear(x, w, torch.tensor(table, dtype=torch.float32, requires_grad=True)).item() == 2 * 63
+
+
+def test_numpy_integers_are_integers():
+    x, w = torch.ones(1, 1, 4, 4, dtype=torch.uint8), torch.ones(1, 1, 2, 2, dtype=torch.uint8)
+    result = lut_conv2d(x, w, exact_table(False), stride=np.int64(2), padding=(np.int64(0), 1))
+    assert result.shape == (1, 1, 2, 3)
+
+
+@pytest.mark.parametrize("padding", [1.5, "same", (1, 2, 3), (1.0, 1)])
+def test_refuses_bad_padding(padding):
+    x = torch.ones(1, 1, 4, 4, dtype=torch.uint8)
+    with pytest.raises(ShapeError, match="padding"):
+        lut_conv2d(x, x, exact_table(False), padding=padding)
+
+
+def test_refuses_bad_operands():
+    x, w, table = torch.ones(1, 2, dtype=torch.uint8), torch.ones(3, 2, dtype=torch.uint8), exact_table(False)
+    with pytest.raises(ShapeError, match="share a type"):
+        lut_linear(x, w.to(torch.int8), table)
+    with pytest.raises(ShapeError, match="expected x"):
+        lut_linear(x, w[:, :1], table)
+    with pytest.raises(ShapeError, match="uint8 or int8"):
+        lut_linear(x.float(), w.float(), table)
+    with pytest.raises(ConfigError, match="did you mean 'factored'"):
+        lut_linear(x, w, table, backend="factord")
+    for bad in (table[:255], table + 0.5, table.astype(object), table.tolist()[:3], "table"):
+        with pytest.raises(MultiplierError):
+            lut_linear(x, w, bad)
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_refuses_overflow(backend):
+    x = torch.full((1, 33026), 255, dtype=torch.uint8)
+    with pytest.raises(ShapeError, match="int32"):
+        lut_linear(x, x, exact_table(False), backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["factored", "reference"])
+def test_largest_sums_that_fit(backend):
+    x = torch.full((1, 33025), 255, dtype=torch.uint8)
+    assert lut_linear(x, x, exact_table(False), backend=backend).item() == 33025 * 65025
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_refuses_codes_of_the_other_signedness(backend):
+    problem = integer_conv(torch.zeros(1, 1, 1, 1, dtype=torch.int8), torch.int8)
+    with pytest.raises(ShapeError, match="signedness"):
+        prepare(problem, drum(3), backend)

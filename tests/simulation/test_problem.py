@@ -1,0 +1,86 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dse.errors import ShapeError
+from dse.multipliers.multiplier import exact_table
+from dse.simulation.problem import INT32_MAX, integer_conv
+
+WEIGHT = torch.zeros(4, 2, 3, 3, dtype=torch.uint8)
+
+
+def _table(value=0):
+    return torch.full((256, 256), value, dtype=torch.int32)
+
+
+@pytest.mark.parametrize("height", [5, 8])
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation"), [((1, 2), (0, 1, 2, 3), (2, 1)), ((3, 1), (0,) * 4, (1, 2))]
+)
+def test_output_size_is_torchs(height, stride, padding, dilation):
+    problem = integer_conv(WEIGHT, torch.uint8, stride=stride, padding=padding, dilation=dilation)
+    padded = torch.nn.functional.pad(torch.zeros(1, 2, height, 7), padding)
+    expected = torch.nn.functional.conv2d(padded, WEIGHT.float(), stride=stride, dilation=dilation)
+    assert problem.output_size(height, 7) == tuple(expected.shape[2:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"groups": 3}, "groups"),
+        ({"groups": 0}, "groups"),
+        ({"stride": (0, 1)}, "stride"),
+        ({"dilation": (1, 0)}, "dilation"),
+        ({"padding": (0, -1, 0, 0)}, "padding"),
+        ({"x_zero_point": 256}, "x_zero_point"),
+        ({"x_zero_point": -1}, "x_zero_point"),
+    ],
+)
+def test_refuses_bad_arguments(arguments, message):
+    with pytest.raises(ShapeError, match=message):
+        integer_conv(WEIGHT, torch.uint8, **arguments)
+
+
+@pytest.mark.parametrize("weight", [WEIGHT.float(), WEIGHT[0], WEIGHT[:0], WEIGHT[:, :, :0]])
+def test_refuses_bad_weights(weight):
+    with pytest.raises(ShapeError, match="expected"):
+        integer_conv(weight, torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [torch.zeros(1, 2, 5, 5), torch.zeros(1, 3, 5, 5, dtype=torch.uint8), torch.zeros(2, 5, 5, dtype=torch.uint8),
+     torch.zeros(1, 2, 2, 5, dtype=torch.uint8)],
+)  # fmt: skip
+def test_refuses_bad_input(x):
+    with pytest.raises(ShapeError):
+        integer_conv(WEIGHT, torch.uint8).check_input(x)
+
+
+def test_overflow_of_large_sums_is_refused():
+    largest = torch.full((1, 33026, 1, 1), 255, dtype=torch.uint8)
+    exact = torch.tensor(exact_table(False))
+    integer_conv(largest[:, :33025], torch.uint8).check_range(exact)  # 33025 * 65025 <= 2^31 - 1
+    with pytest.raises(ShapeError, match="int32"):
+        integer_conv(largest, torch.uint8).check_range(exact)
+
+
+def test_weights_that_cannot_overflow_are_accepted():
+    """The worst table entry times the fan-in of VGG-16's first linear layer is too large; these weights are not."""
+    weight = torch.from_numpy(np.random.default_rng(0).integers(100, 156, (3, 25088, 1, 1))).to(torch.uint8)
+    zero_points = torch.full((3,), 128)
+    problem = integer_conv(weight, torch.uint8, w_zero_point=zero_points, constant=torch.full((3,), 10**6))
+    problem.check_range(torch.tensor(exact_table(False)))
+    with pytest.raises(ShapeError):
+        replace(problem, constant=torch.full((3,), INT32_MAX)).check_range(torch.tensor(exact_table(False)))
+
+
+@pytest.mark.parametrize("value", [INT32_MAX, -INT32_MAX - 1])
+def test_overflow_of_extreme_tables_is_refused(value):
+    single = integer_conv(torch.zeros(1, 1, 1, 1, dtype=torch.uint8), torch.uint8)
+    if value > 0:
+        single.check_range(_table(value))
+    with pytest.raises(ShapeError, match="int32"):
+        integer_conv(WEIGHT, torch.uint8).check_range(_table(value))
