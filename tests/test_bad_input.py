@@ -104,7 +104,7 @@ def folder(tmp_path_factory):
     _library(root / "two_technologies", {"a": EXACT, "b": EXACT & ~7}, technologies=("45 nm", "7 nm"))
     _library(root / "file_gone", {"a": EXACT, "b": EXACT & ~7})
     (root / "file_gone" / "b.npy").unlink()
-    (root / "multiplier.c").write_text("unsigned short mul8u_X(unsigned char a, unsigned char b) { return a * b; }\n")
+    (root / "multiplier.c").write_text("#include <stdint.h>\nuint16_t mul8u_X(uint8_t a, uint8_t b) { return 0; }\n")
     torch.save({"a": torch.zeros(3)}, root / "other_keys.pt")
     torch.save([1, 2, 3], root / "list.pt")
     torch.save(nn.Conv2d(1, 1, 3), root / "module.pt")
