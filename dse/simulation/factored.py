@@ -11,6 +11,8 @@ Sums leave the int8 engine as float32, so each convolution is cut (planes, then 
 proven from its own weights keeps every sum below 2^24; totals beyond that are added in int32.
 """
 
+import threading
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -19,6 +21,8 @@ from dse.multipliers.factorization import Factorization
 from dse.simulation.engines import FLOAT_EXACT, Engine, largest_sum
 from dse.simulation.problem import IntegerConv
 
+_THREAD = threading.local()
+_MAX_SCRATCH_BYTES = 64 * 2**20
 _MAX_PLANES = 16  # bytes a gathered row may have: wider rows leave the fast path of torch.index_select
 
 
@@ -172,7 +176,7 @@ class _Piece:
     def _expand(self, codes: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
         """`phi(codes)`, uint8 `[n, C * p, H, W]` channels last, with `index` from `_row_index(codes)`."""
         if self._rows is not None:
-            rows = torch.index_select(self._rows, 0, index)
+            rows = torch.index_select(self._rows, 0, index, out=_scratch(len(index), self._rows.dtype))
         elif self._n_planes > 1:
             word = _WORDS[self._n_planes]
             rows = _flat(codes).to(word).mul_(int.from_bytes(b"\1" * self._n_planes))  # every byte the code itself
@@ -180,6 +184,21 @@ class _Piece:
             return codes
         n, _, height, width = codes.shape
         return rows.view(torch.uint8).view(n, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _scratch(n_rows: int, dtype: torch.dtype) -> torch.Tensor:
+    """Memory for `n_rows` gathered rows, the same at every call of a thread.
+
+    The allocator gives blocks of this size back to the system, and fresh pages cost several times the gather.
+    """
+    n_bytes = n_rows * dtype.itemsize
+    if n_bytes > _MAX_SCRATCH_BYTES:
+        return torch.empty(n_rows, dtype=dtype)
+    buffer = getattr(_THREAD, "buffer", None)
+    if buffer is None or len(buffer) < n_bytes:
+        with torch.inference_mode(False):  # inference tensors could not be written to by later calls outside
+            buffer = _THREAD.buffer = torch.empty(n_bytes, dtype=torch.uint8)
+    return buffer[:n_bytes].view(dtype)
 
 
 def _row_index(codes: torch.Tensor) -> torch.Tensor:
