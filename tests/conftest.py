@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Tests run tiny networks, on which two threads spend their time waiting for each other. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def _shared_data_root() -> Path:
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
