@@ -19,6 +19,7 @@ OPTIONS = {
     "data": "data.dir",
     "preprocessing": "data.preprocessing",
     "images": "data.images",
+    "confirm_images": "data.confirm_images",
     "calibration_images": "data.calibration_images",
     "report_images": "data.report_images",
     "library": "library.path",
@@ -56,6 +57,7 @@ def explore(
     data: str | Path | None = None,
     preprocessing: str | None = None,
     images: int | None = None,
+    confirm_images: int | None = None,
     calibration_images: int | None = None,
     report_images: int | None = None,
     library: Any = None,
@@ -97,6 +99,7 @@ def explore(
         data: folder of the dataset's files.
         preprocessing: of the images, see `dse.datasets.preprocessing`.
         images: how many steer the search.
+        confirm_images: on how many of the search images the best designs are measured again, to choose the front.
         calibration_images: how many fix the ranges.
         report_images: how many measure the front.
         library: `builtin`, a path, or a `Library`.

@@ -100,6 +100,7 @@ def explore(
         str | None, _option("unit, raw, centered, imagenet or mean=..;std=..", _INPUT, metavar="TEXT")
     ] = None,
     images: Annotated[int | None, _option("Images that steer the search.", _INPUT)] = None,
+    confirm_images: Annotated[int | None, _option("Images that decide what is on the front.", _INPUT)] = None,
     calibration_images: Annotated[int | None, _option("Images that fix the ranges.", _INPUT)] = None,
     report_images: Annotated[int | None, _option("Images that measure the front, at the end.", _INPUT)] = None,
     library: Annotated[str | None, _option("builtin, a table file or a folder.", _INPUT, metavar="PATH")] = None,

@@ -48,12 +48,17 @@ class NetworkConfig(_Table):
 
 
 class DataConfig(_Table):
-    """`dataset`: a dataset name or `module:function`; counts are images, `None` means as many as the split has."""
+    """`dataset`: a dataset name or `module:function`; counts are images, `None` means as many as the split has.
+
+    `images` steer the search; `confirm_images` are these and more, on which the best designs are measured again to
+    decide which are on the front; `report_images` are others, that measure the front at the end.
+    """
 
     dataset: str = "digits"
     dir: FilePath = None
     preprocessing: str | None = None
     images: Count | None = None
+    confirm_images: Count | None = None
     calibration_images: Count = 512
     report_images: Count | None = None
 
@@ -72,8 +77,8 @@ class QuantizationConfig(_Table):
     """`scheme = "auto"` follows the library's signedness; `exclude`: patterns of layer names that stay exact floats."""
 
     scheme: Scheme = "auto"
-    observer: Observer = "minmax"
-    per_channel: bool = False
+    observer: Observer = "percentile"
+    per_channel: bool = True
     exclude: Names = ()
 
 

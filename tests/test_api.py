@@ -55,7 +55,7 @@ def test_objects_and_names_give_one_front(tmp_path, library, splits):
     options = {"population_size": 6, "generations": 2, "threads": 1}
     run = dse.explore(network=network, dataset=splits, library=library, out=tmp_path / "objects", **options)
     again = dse.explore(network=network, dataset=splits, library=library, out=tmp_path / "objects", **options)
-    text = f"[library]\ninclude = {NAMES}\n[data]\ncalibration_images = 32\n"
+    text = f"[library]\ninclude = {NAMES}\n[data]\ncalibration_images = 32\nconfirm_images = 40\n"
     (tmp_path / "run.toml").write_text(text)
     named = dse.explore(tmp_path / "run.toml", **SMALL, out=tmp_path / "names")
     pd.testing.assert_frame_equal(run.front, named.front)
@@ -143,3 +143,13 @@ def test_evaluate_refuses(splits):
 def test_a_class_is_not_a_network():
     with pytest.raises(ConfigError, match="is a class: expected an object or a name"):
         dse.explore(network=Undecided)
+
+
+def test_front_is_chosen_on_all_search_images(tmp_path):
+    options = {"population_size": 6, "generations": 2, "images": 20, "report_images": 40, "threads": 1}
+    run = dse.explore(**options, out=tmp_path / "run")
+    evaluations = run.evaluations.set_index(["split", "assignment"])["accuracy"]
+    assert run.manifest.n_images == {"search": 20, "confirm": 449, "report": 40}
+    for _, point in run.front.iterrows():
+        assert point["accuracy_search"] == evaluations["confirm", point["assignment"]]
+    assert len(evaluations["confirm"]) < len(evaluations["search"])

@@ -86,8 +86,8 @@ def quantize_network(
     calibration: Split,
     *,
     scheme: Scheme,
-    observer: str = "minmax",
-    per_channel: bool = False,
+    observer: str = "percentile",
+    per_channel: bool = True,
     exclude: Sequence[str] = (),
 ) -> IntegerNetwork:
     """Integer copy of `network`; ranges of activations come from `calibration`, of weights from the weights.

@@ -46,9 +46,9 @@ def front_data(run: Run) -> FrontData:
         raise RunError(f"{run.path}: the exact network failed on the report images, there is nothing to compare with")
     exact = front[front["is_exact"]].iloc[0]
     evaluations = run.evaluations
-    others = evaluations[
-        (evaluations["split"] == "search") & (evaluations["state"] == "ok") & evaluations["is_dominated"]
-    ]
+    searched = evaluations[(evaluations["split"] == "search") & (evaluations["state"] == "ok")]
+    others = searched[searched["is_dominated"]]
+    exact_searched = searched.loc[searched["assignment"] == exact["assignment"], "accuracy"].iloc[0]
     config = run.config
     return FrontData(
         title=f"{config.network.name}, {config.data.dataset}, accelerator {config.accelerator.kind}",
@@ -58,6 +58,6 @@ def front_data(run: Run) -> FrontData:
         lost_high=100 * (exact["accuracy"] - front["accuracy_low"].to_numpy(np.float64)),
         is_exact=front["is_exact"].to_numpy(bool),
         dominated_saved_pct=others["energy_saved_pct"].to_numpy(np.float64),
-        dominated_lost_points=100 * (exact["accuracy_search"] - others["accuracy"].to_numpy(np.float64)),
+        dominated_lost_points=100 * (exact_searched - others["accuracy"].to_numpy(np.float64)),
         n_images_report=int(exact["n_images_report"]),
     )

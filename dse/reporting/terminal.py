@@ -47,6 +47,13 @@ def print_note(message: str) -> None:
     _console(to_stderr=True).print(message, markup=False, soft_wrap=True)
 
 
+PHASES = {
+    "confirm": "measuring the best designs on all search images",
+    "report": "measuring the front on the report images",
+}
+"""What is going on after the search."""
+
+
 class Watch:
     """Shows how a run goes on: a live line at a terminal, else one line a generation. A context manager."""
 
@@ -84,11 +91,10 @@ class Watch:
     def on_evaluation(self, progress: loop.Progress) -> None:
         """See `Observer`."""
         if self._bar is not None:
-            is_report = progress.phase == "report"
-            text = "measuring the front on the report images" if is_report else progress_text(progress, self._start)
+            text = PHASES.get(progress.phase) or progress_text(progress, self._start)
             self._bar.update(self._task, description=f"{text}, {progress.n_left} to do")
         elif progress.phase != self._phase:
-            self._console.print("measuring the front on the report images")
+            self._console.print(PHASES[progress.phase])
         self._phase = progress.phase
 
     def on_generation(self, progress: loop.Progress) -> None:

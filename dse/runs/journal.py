@@ -20,7 +20,7 @@ from dse.errors import RunError
 FORMAT = 1
 _log = logging.getLogger("dse")
 
-Split = Literal["search", "report"]
+Split = Literal["search", "confirm", "report"]
 Key = tuple[str, tuple[int, ...], str]
 
 

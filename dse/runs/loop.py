@@ -30,7 +30,7 @@ class Progress:
     """Where a run stands.
 
     Attributes:
-        phase: `search`, then `report`.
+        phase: `search`, then `confirm` (unless the search used all of its images), then `report`.
         n_gen: generations finished.
         n_eval: different assignments measured so far, by whichever process.
         n_new: those measured by this process.
@@ -271,6 +271,25 @@ def best_energy(measured: Measured, accuracy_floor: float) -> float:
     """Lowest relative energy with at least this accuracy; NaN where there is none."""
     energies = measured.energy_rel[measured.accuracy >= accuracy_floor]
     return float(energies.min()) if len(energies) else float("nan")
+
+
+def select_candidates(
+    measured: Measured, *, exact: NDArray[np.int64], accuracy_floor: float | None, n_designs: int
+) -> Measured:
+    """Designs worth another look: the front, the front without those, and so on up to `n_designs`; and the exact one.
+
+    On few images the luckiest designs look best; the true front is among these and shows on more images.
+    """
+    F = objectives(measured)
+    if accuracy_floor is not None:
+        F[measured.accuracy < accuracy_floor] = np.nan
+    chosen = np.flatnonzero((measured.designs.assignments == exact).all(axis=1))[:1].tolist()
+    F[chosen] = np.nan
+    while (layer := front_indices(F).tolist()) and (len(chosen) == 1 or len(chosen) + len(layer) <= n_designs):
+        chosen += layer
+        F[layer] = np.nan
+    rows = np.array(sorted(chosen), dtype=np.int64)
+    return Measured(_rows(measured.designs, rows), measured.energy_rel[rows], measured.accuracy[rows])
 
 
 def select_front(measured: Measured, *, exact: NDArray[np.int64], accuracy_floor: float | None) -> Measured:

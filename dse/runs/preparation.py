@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dse.config import RunConfig
 from dse.cost.accelerators import Accelerator, make_accelerator
-from dse.errors import MultiplierError
+from dse.errors import DataError, MultiplierError
 from dse.multipliers.library import Library, load_library
 from dse.runs.execution import Evaluator
 from dse.search.space import Space, make_space
@@ -34,6 +34,7 @@ class Prepared:
     """Everything a search needs, loaded and checked."""
 
     evaluator: Evaluator
+    confirm_evaluator: Evaluator | None
     report_evaluator: Evaluator
     layers: Sequence[Any]
     library: Library
@@ -41,6 +42,12 @@ class Prepared:
     space: Space
     hashes: dict[str, str]
     data_files: tuple[str, ...] = ()
+
+    @property
+    def n_images(self) -> dict[str, int]:
+        """Images by split."""
+        evaluators = {"search": self.evaluator, "confirm": self.confirm_evaluator, "report": self.report_evaluator}
+        return {split: evaluator.n_images for split, evaluator in evaluators.items() if evaluator is not None}
 
     @property
     def exact(self) -> NDArray[np.int64]:
@@ -52,12 +59,12 @@ def prepare(config: RunConfig, inputs: Inputs) -> Prepared:
     """Loads what the configuration names and checks that it fits together."""
     library = inputs.library if inputs.library is not None else _library(config)
     library = library.searchable()
-    evaluator, report_evaluator, hashes, data_files = _evaluators(config, inputs, library)
+    evaluator, confirm, report, hashes, data_files = _evaluators(config, inputs, library)
     layers = evaluator.layers
     accelerator = make_accelerator(config.accelerator.kind, layers, library=library)
     space = make_space(accelerator, len(layers), n_multipliers=len(library))
     hashes |= {"library": library.fingerprint, "evaluator": evaluator.fingerprint}
-    return Prepared(evaluator, report_evaluator, layers, library, accelerator, space, hashes, data_files)
+    return Prepared(evaluator, confirm, report, layers, library, accelerator, space, hashes, data_files)
 
 
 def _library(config: RunConfig) -> Library:
@@ -74,10 +81,25 @@ def _library(config: RunConfig) -> Library:
     return chosen.select(names=names)
 
 
+def _search_images(confirming: Any, n_images: int | None) -> Any:
+    """The first `n_images` of the split that confirms."""
+    if n_images is None:
+        return confirming
+    if n_images > confirming.n_images:
+        raise DataError(
+            f"{n_images} images were asked for, the search split has 1..{confirming.n_images}: "
+            "lower --images, or leave it out"
+        )
+    return confirming.subset(n_images)
+
+
 def _evaluators(
     config: RunConfig, inputs: Inputs, library: Library
-) -> tuple[Evaluator, Evaluator, dict[str, str], tuple[str, ...]]:
-    """Evaluators of the search and report images, hashes of what made them, the data's files. Imports torch."""
+) -> tuple[Evaluator, Evaluator | None, Evaluator, dict[str, str], tuple[str, ...]]:
+    """Evaluators of search, confirm and report images, hashes of what made them, the data's files. Imports torch.
+
+    The search images are the first of those that confirm; there is nothing to confirm where they are the same.
+    """
     from dse.datasets import load_splits
     from dse.evaluation import build_evaluator
     from dse.networks.convert import quantize_network
@@ -97,10 +119,11 @@ def _evaluators(
             data.dataset,
             data_dir=data.dir,
             n_calibration=data.calibration_images,
-            n_search=data.images,
+            n_search=data.confirm_images,
             n_report=data.report_images,
             preprocessing=preprocessing,
         )
+    search = _search_images(splits.search, data.images)
     integer_network = quantize_network(
         network,
         splits.calibration,
@@ -112,7 +135,7 @@ def _evaluators(
     evaluator = build_evaluator(
         integer_network,
         library,
-        splits.search,
+        search,
         calibration=splits.calibration,
         recovery=Recovery(**config.recovery.model_dump()),
         backend=config.execution.backend,
@@ -121,7 +144,8 @@ def _evaluators(
     hashes = {
         "network": integer_network.fingerprint(),
         "calibration images": splits.calibration.fingerprint,
-        "search images": splits.search.fingerprint,
+        "search images": search.fingerprint,
         "report images": splits.report.fingerprint,
     }
-    return evaluator, evaluator.with_split(splits.report), hashes, tuple(splits.found)
+    confirm = None if search.n_images == splits.search.n_images else evaluator.with_split(splits.search)
+    return evaluator, confirm, evaluator.with_split(splits.report), hashes, tuple(splits.found)

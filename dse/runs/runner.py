@@ -15,9 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dse.config import RunConfig
-from dse.runs.execution import Executor
+from dse.runs.execution import Evaluator, Executor
 from dse.runs.front import front_table
-from dse.runs.journal import Journal
+from dse.runs.journal import Journal, Split
 from dse.runs.loop import (
     REFERENCE_POINT,
     BudgetSpent,
@@ -28,6 +28,7 @@ from dse.runs.loop import (
     Start,
     require_exact,
     search,
+    select_candidates,
     select_front,
 )
 from dse.runs.manifest import Manifest, check_continues, read_manifest
@@ -52,6 +53,10 @@ SMALL_NETWORK = 2_000_000
 
 MAX_PROBES = 6
 """Multipliers tried per layer by the single-layer measurements, at most."""
+
+
+CONFIRM_DESIGNS = 30
+"""Designs measured on all search images before the front is chosen, about."""
 
 
 class Silent:
@@ -117,7 +122,7 @@ def _record(directory: RunDirectory, config: RunConfig, prepared: Prepared, conf
             for m, e in zip(prepared.library, energies, strict=True)
         ),
         exact_index=int(prepared.library.exact_index),
-        n_images={"search": prepared.evaluator.n_images, "report": prepared.report_evaluator.n_images},
+        n_images=prepared.n_images,
         reference_point=REFERENCE_POINT,
         seed=config.search.seed,
         accelerator=prepared.accelerator.name,
@@ -155,13 +160,22 @@ def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, obs
 
         require_exact(prepared.evaluator, prepared.exact, executor=executor, journal=journal)
         _search(config, prepared, meter, on_generation)
-        chosen = select_front(meter.everything(), exact=prepared.exact, accuracy_floor=config.search.accuracy_floor)
-        progress = replace(progress, phase="report")
-        report = Meter(
-            prepared.report_evaluator, "report", accelerator=prepared.accelerator, journal=journal, executor=executor,
-            on_results=on_results,
-        )  # fmt: skip
-        _write_front(directory, prepared, chosen, report)
+
+        def later(phase: Split, evaluator: Evaluator) -> Meter:
+            nonlocal progress
+            progress = replace(progress, phase=phase)
+            return Meter(
+                evaluator, phase, accelerator=prepared.accelerator, journal=journal, executor=executor,
+                on_results=on_results,
+            )  # fmt: skip
+
+        measured, bounds = meter.everything(), {"exact": prepared.exact, "accuracy_floor": config.search.accuracy_floor}
+        if prepared.confirm_evaluator is not None:
+            candidates = select_candidates(measured, **bounds, n_designs=CONFIRM_DESIGNS)
+            measured = later("confirm", prepared.confirm_evaluator)(candidates.designs)
+        _write_front(
+            directory, prepared, select_front(measured, **bounds), later("report", prepared.report_evaluator)
+        )
 
 
 def _is_small(prepared: Prepared) -> bool:

@@ -73,7 +73,7 @@ def use_fakes(monkeypatch: Any, evaluator: FakeEvaluator) -> None:
     from dse.runs import preparation
 
     def evaluators(config: object, inputs: object, library: object) -> tuple:
-        return evaluator, evaluator.with_split("report"), {"network": "n" * 64}, ("fake.bin",)
+        return evaluator, None, evaluator.with_split("report"), {"network": "n" * 64}, ("fake.bin",)
 
     monkeypatch.setattr(preparation, "_evaluators", evaluators)
     monkeypatch.setattr(preparation, "_library", lambda config: fake_library())

@@ -6,7 +6,7 @@ import pytest
 from dse.cost.accelerators import Designs, make_accelerator
 from dse.runs.execution import Executor
 from dse.runs.journal import Journal
-from dse.runs.loop import BudgetSpent, Measured, Meter, best_energy, objectives, select_front
+from dse.runs.loop import BudgetSpent, Measured, Meter, best_energy, objectives, select_candidates, select_front
 from dse.testing.fakes import FakeEvaluator, fake_library
 
 EXACT = np.full(4, 4)
@@ -76,3 +76,14 @@ def test_best_energy():
     everything = measured([1.0, 0.5, 0.2], [0.9, 0.8, np.nan], exact_row=0)
     assert best_energy(everything, 0.8) == 0.5
     assert np.isnan(best_energy(everything, 0.99))
+
+
+def test_candidates_are_the_front_then_the_next_one():
+    # Two lucky designs form the front with the exact one; those just behind are what it hides.
+    everything = measured([0.5, 0.7, 0.55, 0.75, 1.0, 0.9], [0.8, 0.9, 0.79, 0.89, 0.95, 0.3], 4)
+    options = {"exact": EXACT, "accuracy_floor": None}
+    assert select_candidates(everything, **options, n_designs=3).energy_rel.tolist() == [0.5, 0.7, 1.0]
+    assert select_candidates(everything, **options, n_designs=5).energy_rel.tolist() == [0.5, 0.7, 0.55, 0.75, 1.0]
+    assert select_candidates(everything, **options, n_designs=1).energy_rel.tolist() == [0.5, 0.7, 1.0]
+    kept = select_candidates(everything, exact=EXACT, accuracy_floor=0.85, n_designs=10)
+    assert kept.energy_rel.tolist() == [0.7, 0.75, 1.0]
