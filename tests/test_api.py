@@ -152,4 +152,3 @@ def test_front_is_chosen_on_all_search_images(tmp_path):
     assert run.manifest.n_images == {"search": 20, "confirm": 449, "report": 40}
     for _, point in run.front.iterrows():
         assert point["accuracy_search"] == evaluations["confirm", point["assignment"]]
-    assert len(evaluations["confirm"]) < len(evaluations["search"])
