@@ -115,7 +115,7 @@ def test_with_split():
         {"recovery": Recovery(True, True)},
         {"recovery": Recovery(weight_tuning="uniform")},
         {"library": tiny_library()[1:]},
-        {"q": {"per_channel": True}},
+        {"q": {"per_channel": False}},
     ],
 )
 def test_fingerprint_follows_what_decides_the_accuracy(change):

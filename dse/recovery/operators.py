@@ -14,7 +14,7 @@ from dse.errors import ConfigError, unknown_name
 from dse.multipliers.library import Library
 from dse.multipliers.multiplier import Multiplier
 from dse.networks.convert import BATCH_SIZE, IntegerNetwork, batches
-from dse.networks.layers import IntegerLayer, LayerInfo, LayerOperator
+from dse.networks.layers import LayerInfo, LayerOperator
 from dse.recovery.bias import Correction, Observed, fit_correction
 from dse.recovery.weight_tuning import WEIGHT_TUNINGS, histogram_weight_map, uniform_weight_map
 from dse.simulation.ops import PreparedConv, prepare
@@ -49,7 +49,7 @@ class Recovery:
 
     @property
     def is_corrected(self) -> bool:
-        """Whether errors are measured at all."""
+        """Whether mean errors are measured and taken back."""
         return self.fold_bias or self.sum_compensation
 
 
@@ -77,7 +77,8 @@ class OperatorBank:
         self._corrections: dict[tuple[int, int], Correction] = {}
         self._clear_packed()
         self._codes = self._record_codes(calibration)
-        self._histograms = [_histogram(layer.problem, codes) for layer, codes in self._layer_codes()]
+        pairs = zip(network.integer_layers, self._codes, strict=True)
+        self._histograms = [_histogram(layer.problem, codes) for layer, codes in pairs]
 
     def __getstate__(self) -> dict:
         """Packed weights are made anew where they are needed; corrections travel."""
@@ -117,13 +118,15 @@ class OperatorBank:
             return LayerOperator(sums, layer.scale, layer.bias)
         key = (layer_index, multiplier_index)
         if key not in self._corrections:
-            self._corrections[key] = self._fit(layer_index, sums)
+            # Measured through a fast backend, whichever evaluates: all of them agree bit for bit.
+            fast = prepare(problem, multiplier) if self.backend == "reference" else sums
+            self._corrections[key] = self._fit(layer_index, fast)
         correction = self._corrections[key]
         bias = (layer.bias - layer.scale * correction.offset).to(torch.float32)
         if not correction.slope.any():
             return LayerOperator(sums, layer.scale, bias)
         slope = correction.slope.to(torch.float32)
-        input_sums = self._input_sum(layer_index)
+        input_sums = prepare(_input_sum_problem(layer.problem), self._exact, self.backend)
         return LayerOperator(sums, layer.scale, bias, slope=slope, input_sums=input_sums)
 
     def _tuned(self, layer_index: int, multiplier: Multiplier) -> IntegerConv:
@@ -136,6 +139,10 @@ class OperatorBank:
             weight_map = histogram_weight_map(multiplier, self._histograms[layer_index])
         index = torch.from_numpy(weight_map)[problem.weight.to(torch.int64) - problem.w_low]
         return dataclasses.replace(problem, weight=(index + problem.w_low).to(problem.weight.dtype))
+
+    @property
+    def _exact(self) -> Multiplier:
+        return self.library[self.library.exact_index]
 
     def _fit(self, layer_index: int, sums: PreparedConv) -> Correction:
         codes = self._codes[layer_index]
@@ -156,19 +163,13 @@ class OperatorBank:
     def _exact_sum(self, layer_index: int) -> PreparedConv:
         if layer_index not in self._exact_sums:
             problem = self.network.integer_layers[layer_index].problem
-            exact = self.library[self.library.exact_index]
-            self._exact_sums[layer_index] = prepare(problem, exact, self.backend)
+            self._exact_sums[layer_index] = prepare(problem, self._exact)
         return self._exact_sums[layer_index]
 
     def _input_sum(self, layer_index: int) -> PreparedConv:
-        """`SUM_k x_k` of every output, `[n, C_out, H_out, W_out]`, from weights of 1."""
         if layer_index not in self._input_sums:
-            p = self.network.integer_layers[layer_index].problem
-            ones = integer_conv(
-                torch.ones_like(p.weight), p.x_dtype, x_zero_point=p.x_zero_point, stride=p.stride,
-                padding=p.padding, dilation=p.dilation, groups=p.groups,
-            )  # fmt: skip
-            self._input_sums[layer_index] = prepare(ones, self.library[self.library.exact_index], self.backend)
+            problem = _input_sum_problem(self.network.integer_layers[layer_index].problem)
+            self._input_sums[layer_index] = prepare(problem, self._exact)
         return self._input_sums[layer_index]
 
     def _record_codes(self, calibration: Split) -> list[torch.Tensor]:
@@ -185,8 +186,14 @@ class OperatorBank:
             layer.operator = None
         return [torch.cat(codes) for codes in recorded]
 
-    def _layer_codes(self) -> list[tuple[IntegerLayer, torch.Tensor]]:
-        return list(zip(self.network.integer_layers, self._codes, strict=True))
+
+def _input_sum_problem(problem: IntegerConv) -> IntegerConv:
+    """`SUM_k x_k` of every output, `[n, C_out, H_out, W_out]`: weights of 1, exact products."""
+    p = problem
+    return integer_conv(
+        torch.ones_like(p.weight), p.x_dtype, x_zero_point=p.x_zero_point, stride=p.stride, padding=p.padding,
+        dilation=p.dilation, groups=p.groups,
+    )  # fmt: skip
 
 
 class _Recorder:
