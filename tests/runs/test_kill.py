@@ -25,7 +25,7 @@ class Slow(FakeEvaluator):
         return super().__call__(assignments)
 
 preparation._library = lambda config: fake_library()
-preparation._evaluators = lambda config, inputs, library: (Slow(), Slow().with_split("report"), {}, ())
+preparation._evaluators = lambda config, inputs, library: (Slow(), None, Slow().with_split("report"), {}, ())
 run(parse_config("[search]\\npopulation_size = 12\\ngenerations = 10"), sys.argv[1])
 """
 
