@@ -22,7 +22,7 @@ from dse.simulation.problem import IntegerConv, integer_conv
 
 _log = logging.getLogger("dse")
 
-MEMORY_BYTES = 600 * 2**20
+MEMORY_BYTES = 200 * 2**20
 """Packed weights kept at once; the least recently used go first."""
 
 _POSITIONS = 32768
