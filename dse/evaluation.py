@@ -16,7 +16,6 @@ from dse.recovery.operators import OperatorBank, Recovery
 SIMULATION_VERSION = 1
 """Part of every fingerprint; raised when the definition of the simulated arithmetic changes."""
 
-
 BATCH_BYTES = 16 * 2**20  # larger tensors come from the system page by page, each time anew
 
 

@@ -1,7 +1,6 @@
 """Every (layer, multiplier) as a ready operator: packed once, corrected once, kept within a memory budget."""
 
 import dataclasses
-import logging
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from dse.recovery.bias import Correction, Observed, fit_correction
 from dse.recovery.weight_tuning import WEIGHT_TUNINGS, histogram_weight_map, uniform_weight_map
 from dse.simulation.ops import PreparedConv, prepare
 from dse.simulation.problem import IntegerConv, integer_conv
-
-_log = logging.getLogger("dse")
 
 MEMORY_BYTES = 200 * 2**20
 """Packed weights kept at once; the least recently used go first."""
@@ -92,7 +89,7 @@ class OperatorBank:
     def _clear_packed(self) -> None:
         self._operators: OrderedDict[tuple[int, int], LayerOperator] = OrderedDict()
         self._exact_sums: dict[int, PreparedConv] = {}
-        self._input_sums: dict[int, PreparedConv] = {}
+        self._input_sums: dict[tuple[int, str], PreparedConv] = {}
         self._n_bytes = 0
 
     def operator(self, layer_index: int, multiplier_index: int) -> LayerOperator:
@@ -126,7 +123,7 @@ class OperatorBank:
         if not correction.slope.any():
             return LayerOperator(sums, layer.scale, bias)
         slope = correction.slope.to(torch.float32)
-        input_sums = prepare(_input_sum_problem(layer.problem), self._exact, self.backend)
+        input_sums = self._input_sum(layer_index, self.backend)
         return LayerOperator(sums, layer.scale, bias, slope=slope, input_sums=input_sums)
 
     def _tuned(self, layer_index: int, multiplier: Multiplier) -> IntegerConv:
@@ -166,11 +163,12 @@ class OperatorBank:
             self._exact_sums[layer_index] = prepare(problem, self._exact)
         return self._exact_sums[layer_index]
 
-    def _input_sum(self, layer_index: int) -> PreparedConv:
-        if layer_index not in self._input_sums:
+    def _input_sum(self, layer_index: int, backend: str = "auto") -> PreparedConv:
+        key = (layer_index, backend)
+        if key not in self._input_sums:
             problem = _input_sum_problem(self.network.integer_layers[layer_index].problem)
-            self._input_sums[layer_index] = prepare(problem, self._exact)
-        return self._input_sums[layer_index]
+            self._input_sums[key] = prepare(problem, self._exact, backend)
+        return self._input_sums[key]
 
     def _record_codes(self, calibration: Split) -> list[torch.Tensor]:
         """Input codes of every layer in the exact network, `[n, C, H, W]`, for enough images a layer."""

@@ -1,7 +1,7 @@
 """From a configuration to a finished run directory.
 
 The steps: take the directory's lock, load and prepare, compare with the manifest of an earlier part, search, measure
-the front on the report images, write it.
+the best designs on all search images, measure the front on the report images, write it.
 """
 
 import io
@@ -53,7 +53,6 @@ SMALL_NETWORK = 2_000_000
 
 MAX_PROBES = 6
 """Multipliers tried per layer by the single-layer measurements, at most."""
-
 
 CONFIRM_DESIGNS = 30
 """Designs measured on all search images before the front is chosen, about."""
