@@ -35,6 +35,11 @@ class Evaluator:
         self._batch_size = batch_size or default_batch_size(bank.network.layers)
 
     @property
+    def bank(self) -> OperatorBank:
+        """The operators, with the calibration codes they were fitted on."""
+        return self._bank
+
+    @property
     def layers(self) -> tuple[LayerInfo, ...]:
         """The layers that take a multiplier, in order of execution."""
         return self._bank.network.layers

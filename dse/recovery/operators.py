@@ -1,7 +1,6 @@
 """Every (layer, multiplier) as a ready operator: packed once, corrected once, kept within a memory budget."""
 
 import dataclasses
-import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -11,9 +10,10 @@ import torch
 from dse.datasets import Split
 from dse.errors import ConfigError, unknown_name
 from dse.multipliers.library import Library
-from dse.multipliers.multiplier import Multiplier
-from dse.networks.convert import BATCH_SIZE, IntegerNetwork, batches
-from dse.networks.layers import LayerInfo, LayerOperator
+from dse.multipliers.multiplier import Multiplier, exact_table
+from dse.networks.convert import BATCH_SIZE, IntegerNetwork
+from dse.networks.layers import LayerOperator
+from dse.networks.recording import record_codes
 from dse.recovery.bias import Correction, Observed, fit_correction
 from dse.recovery.weight_tuning import WEIGHT_TUNINGS, histogram_weight_map, uniform_weight_map
 from dse.simulation.ops import PreparedConv, prepare
@@ -21,9 +21,6 @@ from dse.simulation.problem import IntegerConv, integer_conv
 
 MEMORY_BYTES = 200 * 2**20
 """Packed weights kept at once; the least recently used go first."""
-
-_POSITIONS = 32768
-_MIN_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,9 @@ class OperatorBank:
     The first use of a pair packs its weights and, with `recovery`, measures its error on the calibration images,
     through the activations of the exact network. Later uses are look-ups; a pair that was dropped for memory is only
     packed again.
+
+    Attributes:
+        codes: input codes of every layer in the exact network on calibration images, see `record_codes`.
     """
 
     def __init__(
@@ -73,13 +73,15 @@ class OperatorBank:
         self._memory_bytes = memory_bytes
         self._corrections: dict[tuple[int, int], Correction] = {}
         self._clear_packed()
-        self._codes = self._record_codes(calibration)
-        pairs = zip(network.integer_layers, self._codes, strict=True)
+        layers = enumerate(network.integer_layers)
+        exact = [LayerOperator(self.exact_sums(index), layer.scale, layer.bias) for index, layer in layers]
+        self.codes = record_codes(network, exact, calibration)
+        pairs = zip(network.integer_layers, self.codes, strict=True)
         self._histograms = [_histogram(layer.problem, codes) for layer, codes in pairs]
 
     def __getstate__(self) -> dict:
         """Packed weights are made anew where they are needed; corrections travel."""
-        packed = ("_operators", "_exact_sums", "_input_sums", "_n_bytes")
+        packed = ("_operators", "_packed_exact", "_input_sums", "_n_bytes")
         return {key: value for key, value in self.__dict__.items() if key not in packed}
 
     def __setstate__(self, state: dict) -> None:
@@ -88,7 +90,7 @@ class OperatorBank:
 
     def _clear_packed(self) -> None:
         self._operators: OrderedDict[tuple[int, int], LayerOperator] = OrderedDict()
-        self._exact_sums: dict[int, PreparedConv] = {}
+        self._packed_exact: dict[int, PreparedConv] = {}
         self._input_sums: dict[tuple[int, str], PreparedConv] = {}
         self._n_bytes = 0
 
@@ -126,14 +128,30 @@ class OperatorBank:
         input_sums = self._input_sum(layer_index, self.backend)
         return LayerOperator(sums, layer.scale, bias, slope=slope, input_sums=input_sums)
 
+    def error_table(self, layer_index: int) -> np.ndarray:
+        """What every multiplier is off by in a layer, with the weight tuning in force.
+
+        Returns:
+            int32 `[n_multipliers, 256, 256]`: entry `[m, x, w]` is `T_m[x, map_m(w)] - x*w`, operands in natural order.
+        """
+        exact = exact_table(self.library.is_signed)
+        maps = [self._weight_map(layer_index, multiplier) for multiplier in self.library]
+        tables = zip(self.library, maps, strict=True)
+        return np.stack([m.error if w is None else m.table[:, w] - exact for m, w in tables])
+
+    def _weight_map(self, layer_index: int, multiplier: Multiplier) -> np.ndarray | None:
+        """int64 `[256]` from code index to code index, or None where the weights stay."""
+        if self.recovery.weight_tuning == "off" or multiplier.is_exact:
+            return None
+        if self.recovery.weight_tuning == "uniform":
+            return uniform_weight_map(multiplier)
+        return histogram_weight_map(multiplier, self._histograms[layer_index])
+
     def _tuned(self, layer_index: int, multiplier: Multiplier) -> IntegerConv:
         problem = self.network.integer_layers[layer_index].problem
-        if self.recovery.weight_tuning == "off" or multiplier.is_exact:
+        weight_map = self._weight_map(layer_index, multiplier)
+        if weight_map is None:
             return problem
-        if self.recovery.weight_tuning == "uniform":
-            weight_map = uniform_weight_map(multiplier)
-        else:
-            weight_map = histogram_weight_map(multiplier, self._histograms[layer_index])
         index = torch.from_numpy(weight_map)[problem.weight.to(torch.int64) - problem.w_low]
         return dataclasses.replace(problem, weight=(index + problem.w_low).to(problem.weight.dtype))
 
@@ -142,14 +160,14 @@ class OperatorBank:
         return self.library[self.library.exact_index]
 
     def _fit(self, layer_index: int, sums: PreparedConv) -> Correction:
-        codes = self._codes[layer_index]
+        codes = self.codes[layer_index]
         # Every other image: both halves see all classes. A single image serves as both.
         halves = (codes[::2], codes[1::2] if len(codes) > 1 else codes)
         observed = [self._observe(layer_index, sums, half) for half in halves]
         return fit_correction(*observed, is_sloped=self.recovery.sum_compensation)
 
     def _observe(self, layer_index: int, sums: PreparedConv, codes: torch.Tensor) -> Observed:
-        exact, input_sum = self._exact_sum(layer_index), self._input_sum(layer_index)
+        exact, input_sum = self.exact_sums(layer_index), self._input_sum(layer_index)
         errors, totals = [], []
         for chunk in codes.split(BATCH_SIZE):
             error = sums(chunk).to(torch.float64) - exact(chunk).to(torch.float64)
@@ -157,11 +175,12 @@ class OperatorBank:
             totals.append(input_sum(chunk).to(torch.float64).transpose(0, 1).flatten(1))
         return Observed(torch.cat(errors, 1), torch.cat(totals, 1))
 
-    def _exact_sum(self, layer_index: int) -> PreparedConv:
-        if layer_index not in self._exact_sums:
+    def exact_sums(self, layer_index: int) -> PreparedConv:
+        """The layer's convolution with exact products, codes in, integer sums (zero points removed) out."""
+        if layer_index not in self._packed_exact:
             problem = self.network.integer_layers[layer_index].problem
-            self._exact_sums[layer_index] = prepare(problem, self._exact)
-        return self._exact_sums[layer_index]
+            self._packed_exact[layer_index] = prepare(problem, self._exact)
+        return self._packed_exact[layer_index]
 
     def _input_sum(self, layer_index: int, backend: str = "auto") -> PreparedConv:
         key = (layer_index, backend)
@@ -169,20 +188,6 @@ class OperatorBank:
             problem = _input_sum_problem(self.network.integer_layers[layer_index].problem)
             self._input_sums[key] = prepare(problem, self._exact, backend)
         return self._input_sums[key]
-
-    def _record_codes(self, calibration: Split) -> list[torch.Tensor]:
-        """Input codes of every layer in the exact network, `[n, C, H, W]`, for enough images a layer."""
-        images, wanted = zip(*(_wanted(info, calibration.n_images) for info in self.network.layers), strict=True)
-        recorded: list[list[torch.Tensor]] = [[] for _ in wanted]
-        for index, layer in enumerate(self.network.integer_layers):
-            layer.operator = _Recorder(
-                LayerOperator(self._exact_sum(index), layer.scale, layer.bias), recorded[index], wanted[index]
-            )
-        for batch in batches(calibration, max(images)):
-            self.network(batch)
-        for layer in self.network.integer_layers:
-            layer.operator = None
-        return [torch.cat(codes) for codes in recorded]
 
 
 def _input_sum_problem(problem: IntegerConv) -> IntegerConv:
@@ -192,28 +197,6 @@ def _input_sum_problem(problem: IntegerConv) -> IntegerConv:
         torch.ones_like(p.weight), p.x_dtype, x_zero_point=p.x_zero_point, stride=p.stride, padding=p.padding,
         dilation=p.dilation, groups=p.groups,
     )  # fmt: skip
-
-
-class _Recorder:
-    """Runs an operator and keeps the codes of the first `wanted` inputs."""
-
-    def __init__(self, operator: LayerOperator, kept: list[torch.Tensor], wanted: int):
-        self._operator, self._kept, self._missing = operator, kept, wanted
-
-    def __call__(self, codes: torch.Tensor) -> torch.Tensor:
-        # A layer may be called again on another image size: its statistics are those of the first size.
-        if self._missing > 0 and (not self._kept or self._kept[0].shape[1:] == codes.shape[1:]):
-            self._kept.append(codes[: self._missing].clone())
-            self._missing -= len(self._kept[-1])
-        return self._operator(codes)
-
-
-def _wanted(info: LayerInfo, n_images: int) -> tuple[int, int]:
-    """Images that give about `_POSITIONS` outputs a channel (few for large pictures), and inputs recorded from them."""
-    is_conv = info.kind == "conv2d"
-    positions = math.prod(info.output_shape[1:] if is_conv else info.output_shape[:-1])
-    images = min(n_images, max(_MIN_IMAGES, -(-_POSITIONS // positions)))
-    return images, images if is_conv else images * positions
 
 
 def _histogram(problem: IntegerConv, codes: torch.Tensor) -> np.ndarray:

@@ -25,7 +25,7 @@ def _bank(is_signed=False, *, network=None, memory_bytes=operators.MEMORY_BYTES,
 
 
 def _outputs(bank, layer, multiplier):
-    return bank.operator(layer, multiplier)(bank._codes[layer])
+    return bank.operator(layer, multiplier)(bank.codes[layer])
 
 
 def _pairs(bank):
@@ -68,7 +68,7 @@ def test_weight_tuning_looks_up_other_weights_with_the_original_corrections():
     bank, n_changed = _bank(fold_bias=False, weight_tuning="uniform"), 0
     for layer, m in _pairs(bank):
         module, multiplier = bank.network.integer_layers[layer], bank.library[m]
-        p, codes = module.problem, bank._codes[layer]
+        p, codes = module.problem, bank.codes[layer]
         if p.groups > 1 or any(p.padding):
             continue
         table, weight_map = torch.tensor(multiplier.table).long(), uniform_weight_map(multiplier)
@@ -143,15 +143,9 @@ class _TwoSizes(nn.Module):
 
 def test_layers_called_on_several_sizes_and_on_three_axes():
     bank = _bank(network=randomize(_TwoSizes()))
-    assert [tuple(codes.shape) for codes in bank._codes] == [(20, 2, 8, 8), (40, 16, 1, 1), (20, 8, 1, 1)]
+    assert [tuple(codes.shape) for codes in bank.codes] == [(20, 2, 8, 8), (40, 16, 1, 1), (20, 8, 1, 1)]
     for pair in _pairs(bank):
         assert torch.isfinite(_outputs(bank, *pair)).all()
-
-
-def test_few_images_of_large_layers_are_recorded(monkeypatch):
-    monkeypatch.setattr(operators, "_POSITIONS", 64 * 3)
-    monkeypatch.setattr(operators, "_MIN_IMAGES", 2)
-    assert [len(codes) for codes in _bank()._codes] == [3, 12, 12, 20]
 
 
 def test_a_single_calibration_image():
@@ -162,7 +156,7 @@ def test_a_single_calibration_image():
 
 def test_histograms_count_every_recorded_code():
     bank = _bank(True)
-    for codes, histogram in zip(bank._codes, bank._histograms, strict=True):
+    for codes, histogram in zip(bank.codes, bank._histograms, strict=True):
         expected = np.array([(codes == code).sum().item() for code in range(-128, 128)])
         assert np.array_equal(histogram, expected)
 
@@ -172,3 +166,19 @@ def test_unknown_weight_tuning():
         Recovery(weight_tuning="unifrom")
     assert not Recovery(fold_bias=False).is_corrected
     assert Recovery(fold_bias=False, sum_compensation=True).is_corrected
+
+
+@pytest.mark.parametrize("is_signed", [False, True])
+@pytest.mark.parametrize("weight_tuning", ["off", "uniform", "histogram"])
+def test_error_table_explains_every_sum(is_signed, weight_tuning):
+    bank = _bank(is_signed, fold_bias=False, weight_tuning=weight_tuning)
+    layer, x = 2, bank.codes[2]  # kernels of 1x1
+    problem = bank.network.integer_layers[layer].problem
+    table = torch.tensor(bank.error_table(layer))
+    index = x.permute(0, 2, 3, 1)[..., None, :].long() - problem.x_low
+    weights = problem.weight.flatten(1).long() - problem.w_low
+    for m in range(len(bank.library)):
+        error = bank.operator(layer, m).sums(x) - bank.exact_sums(layer)(x)
+        assert torch.equal(table[m][index, weights].sum(-1).permute(0, 3, 1, 2), error.to(torch.int64))
+    assert table.dtype == torch.int32
+    assert not table[bank.library.exact_index].any()
