@@ -26,11 +26,14 @@ Observer = Literal["minmax", "percentile", "mse"]
 Method = Literal["nsga2", "random", "uniform", "greedy", "exhaustive"]
 Initial = Literal["sensitivity", "uniform", "random"]
 WeightTuning = Literal["off", "uniform", "histogram"]
+ToleranceMethod = Literal["frozen", "trained"]
 Backend = Literal["auto", "factored", "reference"]
 
 FilePath = Annotated[Path | None, Field(strict=False)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 EXECUTION_TABLE = "execution"
 """The one table that may change when a run is continued: it never changes a result."""
@@ -108,6 +111,26 @@ class SearchConfig(_Table):
     initial: Initial = "sensitivity"
 
 
+class TolerancesConfig(_Table):
+    """AGN tolerances (`dse tolerances`); `None`: what suits the method, see `dse.robustness.tolerances.AgnSettings`.
+
+    `steps` belong to the method `frozen`, `epochs` and `sigma_learning_rate` to `trained`; `training_images` come from
+    the calibration split, which may grow for them.
+    """
+
+    method: ToleranceMethod = "frozen"
+    coefficient: NonNegative = 0.2
+    sigma_init: Positive = 0.1
+    sigma_max: Positive = 0.5
+    steps: Count | None = None
+    epochs: Count | None = None
+    batch_size: Count | None = None
+    learning_rate: Positive | None = None
+    sigma_learning_rate: Positive | None = None
+    training_images: Count | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
 class ExecutionConfig(_Table):
     """`jobs`: worker processes; `threads`: per worker, `None` shares the cores evenly (one for small networks);
     `batch_size`: images at once, `None` as the network's size suggests."""
@@ -128,6 +151,7 @@ class RunConfig(_Table):
     recovery: RecoveryConfig = RecoveryConfig()
     accelerator: AcceleratorConfig = AcceleratorConfig()
     search: SearchConfig = SearchConfig()
+    tolerances: TolerancesConfig = TolerancesConfig()
     execution: ExecutionConfig = ExecutionConfig()
 
 

@@ -93,6 +93,51 @@ def _search_images(confirming: Any, n_images: int | None) -> Any:
     return confirming.subset(n_images)
 
 
+def load_network(config: RunConfig, inputs: Inputs) -> Any:
+    """The float network, a `torch.nn.Module`. Imports torch."""
+    from dse.networks.zoo import create_network
+
+    if inputs.network is not None:
+        return inputs.network
+    return create_network(config.network.name, weights=config.network.weights)
+
+
+def load_data(config: RunConfig, inputs: Inputs, *, n_calibration: int | None = None) -> Any:
+    """The `dse.datasets.Splits`; `n_calibration` in place of the configured number. Imports torch."""
+    from dse.datasets import load_splits
+    from dse.networks.zoo import default_preprocessing
+
+    if inputs.splits is not None:
+        return inputs.splits
+    data = config.data
+    preprocessing = data.preprocessing
+    if preprocessing is None and inputs.network is None:
+        preprocessing = default_preprocessing(config.network.name)
+    return load_splits(
+        data.dataset,
+        data_dir=data.dir,
+        n_calibration=n_calibration or data.calibration_images,
+        n_search=data.confirm_images,
+        n_report=data.report_images,
+        preprocessing=preprocessing,
+    )
+
+
+def make_integer_network(config: RunConfig, network: Any, calibration: Any, *, is_signed: bool) -> Any:
+    """The `dse.networks.convert.IntegerNetwork` for multipliers of this signedness. Imports torch."""
+    from dse.networks.convert import quantize_network
+    from dse.quantization.affine import scheme_for
+
+    return quantize_network(
+        network,
+        calibration,
+        scheme=scheme_for(is_signed, config.quantization.scheme),
+        observer=config.quantization.observer,
+        per_channel=config.quantization.per_channel,
+        exclude=config.quantization.exclude,
+    )
+
+
 def _evaluators(
     config: RunConfig, inputs: Inputs, library: Library
 ) -> tuple[Evaluator, Evaluator | None, Evaluator, dict[str, str], tuple[str, ...]]:
@@ -100,38 +145,13 @@ def _evaluators(
 
     The search images are the first of those that confirm; there is nothing to confirm where they are the same.
     """
-    from dse.datasets import load_splits
     from dse.evaluation import build_evaluator
-    from dse.networks.convert import quantize_network
-    from dse.networks.zoo import create_network, default_preprocessing
-    from dse.quantization.affine import scheme_for
     from dse.recovery.operators import Recovery
 
-    data, network = config.data, inputs.network
-    if network is None:
-        network = create_network(config.network.name, weights=config.network.weights)
-    splits = inputs.splits
-    if splits is None:
-        preprocessing = data.preprocessing
-        if preprocessing is None and inputs.network is None:
-            preprocessing = default_preprocessing(config.network.name)
-        splits = load_splits(
-            data.dataset,
-            data_dir=data.dir,
-            n_calibration=data.calibration_images,
-            n_search=data.confirm_images,
-            n_report=data.report_images,
-            preprocessing=preprocessing,
-        )
-    search = _search_images(splits.search, data.images)
-    integer_network = quantize_network(
-        network,
-        splits.calibration,
-        scheme=scheme_for(library.is_signed, config.quantization.scheme),
-        observer=config.quantization.observer,
-        per_channel=config.quantization.per_channel,
-        exclude=config.quantization.exclude,
-    )
+    network = load_network(config, inputs)
+    splits = load_data(config, inputs)
+    search = _search_images(splits.search, config.data.images)
+    integer_network = make_integer_network(config, network, splits.calibration, is_signed=library.is_signed)
     evaluator = build_evaluator(
         integer_network,
         library,
