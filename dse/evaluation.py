@@ -79,20 +79,33 @@ class Evaluator:
 
     def __call__(self, assignments: np.ndarray) -> np.ndarray:
         """Share of images classified correctly, float64 `[n]`, for `assignments` int64 `[n, n_layers]`."""
-        return np.array([self.correct(assignment).mean() for assignment in self._checked(assignments)])
+        return self.correct(assignments, 0, self.n_images).mean(axis=1)
 
-    def correct(self, assignment: np.ndarray) -> np.ndarray:
-        """Whether each image is classified correctly, bool `[n_images]`, for one assignment int64 `[n_layers]`."""
-        (assignment,) = self._checked(np.asarray(assignment)[None])
+    def correct(self, assignments: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Whether images `start..stop-1` are classified correctly, bool `[n, stop - start]`.
+
+        Args:
+            assignments: int64 `[n, n_layers]`.
+            start: first image, from 0.
+            stop: one past the last image, at most `n_images`.
+        """
+        assignments = self._checked(assignments)
+        if not 0 <= start <= stop <= self.n_images:
+            raise ShapeError(f"images {start}..{stop} were asked for: expected a range within 0..{self.n_images}")
+        hits = np.empty((len(assignments), stop - start), dtype=np.bool_)
+        for row, assignment in zip(hits, assignments, strict=True):
+            self._simulate(assignment, start, row)
+        return hits
+
+    def _simulate(self, assignment: np.ndarray, start: int, hits: np.ndarray) -> None:
+        """Fills `hits`, bool `[n]`, with the outcomes of the images from `start` on."""
         network = self._bank.network
         for index, layer in enumerate(network.integer_layers):
             layer.operator = self._bank.operator(index, int(assignment[index]))
-        hits = []
-        for start in range(0, self.n_images, self._batch_size):
-            stop = min(start + self._batch_size, self.n_images)
-            predicted = network(self._split.batch(start, stop)).argmax(1)
-            hits.append((predicted == self._split.labels[start:stop]).numpy())
-        return np.concatenate(hits)
+        for begin in range(0, len(hits), self._batch_size):
+            end = min(begin + self._batch_size, len(hits))
+            predicted = network(self._split.batch(start + begin, start + end)).argmax(1)
+            hits[begin:end] = (predicted == self._split.labels[start + begin : start + end]).numpy()
 
     def _checked(self, assignments: np.ndarray) -> np.ndarray:
         assignments = np.asarray(assignments)

@@ -123,11 +123,11 @@ def test_debug_shows_the_traceback(monkeypatch):
 
 
 def test_interrupt_says_how_to_continue(dse, fakes, monkeypatch):
-    def interrupted(self, assignments):
+    def interrupted(self, assignments, start, stop):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(FakeEvaluator, "__call__", interrupted)
+        patch.setattr(FakeEvaluator, "correct", interrupted)
         code, _, err = dse("explore", *SMALL, "--out", "one")
     assert code == 130
     assert "everything measured is in one. Repeat the same command to continue" in err
@@ -135,12 +135,12 @@ def test_interrupt_says_how_to_continue(dse, fakes, monkeypatch):
 
 
 def test_sigterm_ends_like_an_interrupt(dse, fakes, monkeypatch):
-    def terminated(self, assignments):
+    def terminated(self, assignments, start, stop):
         signal.raise_signal(signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
-        patch.setattr(FakeEvaluator, "__call__", terminated)
+        patch.setattr(FakeEvaluator, "correct", terminated)
         code, _, err = dse("explore", *SMALL, "--out", "one")
     assert code == 130
     assert "Repeat the same command to continue" in err

@@ -32,8 +32,8 @@ def _assignments(n=6, seed=0):
 @pytest.mark.parametrize("recovery", [Recovery(), Recovery(False), Recovery(True, True, "histogram")])
 def test_backends_agree_on_every_image(is_signed, recovery):
     first, second = (_evaluator(is_signed, backend=b, recovery=recovery) for b in ("factored", "reference"))
-    for assignment in _assignments(4):
-        assert np.array_equal(first.correct(assignment), second.correct(assignment))
+    assignments = _assignments(4)
+    assert np.array_equal(first.correct(assignments, 0, 70), second.correct(assignments, 0, 70))
 
 
 def test_accuracy_is_the_share_of_correct_images():
@@ -41,8 +41,9 @@ def test_accuracy_is_the_share_of_correct_images():
     assignments = _assignments()
     accuracies = evaluator(assignments)
     assert accuracies.dtype == np.float64
-    assert accuracies.tolist() == [evaluator.correct(a).mean() for a in assignments]
-    assert evaluator.correct(assignments[0]).shape == (evaluator.n_images,) == (70,)
+    hits = evaluator.correct(assignments, 0, 70)
+    assert (hits.shape, hits.dtype, evaluator.n_images) == ((6, 70), np.bool_, 70)
+    assert accuracies.tolist() == [row.mean() for row in hits]
     assert (evaluator.n_layers, evaluator.n_multipliers) == (4, 6)
     assert [info.name for info in evaluator.layers] == ["conv1", "depthwise", "pointwise", "linear"]
 
@@ -50,16 +51,18 @@ def test_accuracy_is_the_share_of_correct_images():
 def test_exact_assignment_is_close_to_float():
     with torch.inference_mode():
         predicted = tiny_network()(SEARCH.images).argmax(1)
-    agree = _evaluator().correct(np.full(4, 5)) == (predicted == SEARCH.labels).numpy()
+    agree = _evaluator().correct(np.full((1, 4), 5), 0, 70)[0] == (predicted == SEARCH.labels).numpy()
     assert agree.mean() > 0.9
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 70, 1000])
 def test_batch_size_does_not_matter(batch_size):
-    expected, evaluator = _evaluator(), _evaluator(batch_size=batch_size)
-    for assignment in _assignments(3):
-        assert np.array_equal(evaluator.correct(assignment), expected.correct(assignment))
+    expected, evaluator, assignments = _evaluator(), _evaluator(batch_size=batch_size), _assignments(3)
+    whole = expected.correct(assignments, 0, 70)
+    assert np.array_equal(evaluator.correct(assignments, 0, 70), whole)
     assert evaluator.fingerprint == expected.fingerprint
+    for start, stop in ((0, 9), (9, 70), (33, 34), (5, 5)):
+        assert np.array_equal(evaluator.correct(assignments, start, stop), whole[:, start:stop])
 
 
 def test_repeated_and_reordered_assignments():
@@ -141,9 +144,12 @@ def test_fingerprint_follows_nothing_else(same):
 def test_refuses_bad_assignments(assignments):
     with pytest.raises(ShapeError):
         _evaluator()(np.asarray(assignments))
-    if np.ndim(assignments) == 2:
-        with pytest.raises(ShapeError):
-            _evaluator().correct(np.asarray(assignments)[0])
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 5), (0, 71), (6, 5)])
+def test_refuses_images_that_are_not_there(start, stop):
+    with pytest.raises(ShapeError, match=r"expected a range within 0\.\.70"):
+        _evaluator().correct(np.full((1, 4), 5), start, stop)
 
 
 def test_refuses_labels_without_output():

@@ -22,7 +22,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.errors import ConfigError, RunError
+from dse.errors import ConfigError, RunError, ShapeError
 
 _log = logging.getLogger("dse")
 
@@ -36,23 +36,35 @@ class Evaluator(Protocol):
     """Measures assignments; see `dse.evaluation`. Must be deterministic, and picklable for more than one job."""
 
     fingerprint: str
+    n_images: int
 
-    def __call__(self, assignments: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Accuracies in [0, 1], float64 [n], of assignments int64 [n, n_layers]."""
+    def correct(self, assignments: NDArray[np.int64], start: int, stop: int) -> NDArray[np.bool_]:
+        """Whether images start..stop-1 are classified correctly, bool [n, stop - start], of int64 [n, n_layers]."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
-    """The outcome of one assignment: `index` in the batch, and a reason in `message` where it failed."""
+    """The outcome of one assignment.
+
+    Attributes:
+        index: of the assignment in the batch.
+        hits: whether each image asked for is classified correctly, bool [n_images]; `None` where that failed.
+        message: the reason of the failure, else empty.
+    """
 
     index: int
-    accuracy: float
+    hits: NDArray[np.bool_] | None
     message: str = ""
 
     @property
     def is_ok(self) -> bool:
-        """Whether there is an accuracy."""
-        return not self.message
+        """Whether there are outcomes."""
+        return self.hits is not None
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images classified correctly; NaN where it failed."""
+        return float("nan") if self.hits is None else float(self.hits.mean())
 
 
 OnResults = Callable[[Sequence[Result]], None]
@@ -89,35 +101,48 @@ class Executor:
         if self._folder is not None:
             self._folder.cleanup()
 
-    def run(self, evaluator: Evaluator, assignments: NDArray[np.int64], on_results: OnResults) -> list[Result]:
-        """Measures every assignment.
+    def run(
+        self,
+        evaluator: Evaluator,
+        assignments: NDArray[np.int64],
+        on_results: OnResults,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> list[Result]:
+        """Measures every assignment on the images start..stop-1.
 
         Args:
             evaluator: what measures.
             assignments: int64 [n, n_layers]; not changed.
             on_results: called with a few results as soon as they exist, in any order.
+            start: first image.
+            stop: one past the last image; all by default.
 
         Returns:
-            One result per assignment, in their order. An assignment whose evaluation raises or is not a finite number
-            has a message and accuracy NaN.
+            One result per assignment, in their order. An assignment whose evaluation raises or returns something else
+            than one bool an image has a message and no hits.
         """
         results: dict[int, Result] = {}
-        for part in self._chunks_done(evaluator, assignments):
+        images = (start, evaluator.n_images if stop is None else stop)
+        for part in self._chunks_done(evaluator, assignments, images):
             on_results(part)
             results.update((r.index, r) for r in part)
         return [results[i] for i in range(len(assignments))]
 
-    def _chunks_done(self, evaluator: Evaluator, assignments: NDArray[np.int64]) -> Iterator[list[Result]]:
+    def _chunks_done(
+        self, evaluator: Evaluator, assignments: NDArray[np.int64], images: tuple[int, int]
+    ) -> Iterator[list[Result]]:
         # Neighbours share leading layers, and an evaluator may share their work.
         order = np.lexsort(assignments.T[::-1]) if len(assignments) else np.empty(0, dtype=np.int64)
         if self.jobs == 1:
             _limit_threads(self.threads)
-            yield from _in_process(evaluator, assignments, order)
+            yield from _in_process(evaluator, assignments, order, images)
             return
         path = self._send(evaluator)
         size = int(np.clip(len(order) // (4 * self.jobs), 1, MAX_CHUNK))
         tasks = (
-            joblib.delayed(_work)(path, self.threads, part, assignments[part])
+            joblib.delayed(_work)(path, self.threads, part, assignments[part], images)
             for part in (order[start : start + size] for start in range(0, len(order), size))
         )
         try:
@@ -152,12 +177,14 @@ def evaluate_batch(
         return executor.run(evaluator, assignments, on_results)
 
 
-def _in_process(evaluator: Evaluator, assignments: NDArray[np.int64], order: NDArray) -> Iterator[list[Result]]:
+def _in_process(
+    evaluator: Evaluator, assignments: NDArray[np.int64], order: NDArray[np.int64], images: tuple[int, int]
+) -> Iterator[list[Result]]:
     start, size = 0, 1
     while start < len(order):
         part = order[start : start + size]
         begin = time.perf_counter()
-        yield _measure(evaluator, part, assignments[part])
+        yield _measure(evaluator, part, assignments[part], images)
         start += len(part)
         per_item = max(time.perf_counter() - begin, 1e-9) / len(part)
         size = int(np.clip(CHUNK_TIME_S / per_item, 1, min(MAX_CHUNK, 2 * size)))
@@ -167,11 +194,13 @@ _loaded: dict[Path, Evaluator] = {}
 """In a worker: the evaluators it has read, by file."""
 
 
-def _work(path: Path, threads: int, indices: NDArray[np.int64], assignments: NDArray[np.int64]) -> list[Result]:
+def _work(
+    path: Path, threads: int, indices: NDArray[np.int64], assignments: NDArray[np.int64], images: tuple[int, int]
+) -> list[Result]:
     if path not in _loaded:
         _loaded[path] = pickle.loads(path.read_bytes())
     _limit_threads(threads)
-    return _measure(_loaded[path], indices, assignments)
+    return _measure(_loaded[path], indices, assignments, images)
 
 
 def _limit_threads(threads: int) -> None:
@@ -181,23 +210,24 @@ def _limit_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _measure(evaluator: Evaluator, indices: Iterable[int], assignments: NDArray[np.int64]) -> list[Result]:
+def _measure(
+    evaluator: Evaluator, indices: Iterable[int], assignments: NDArray[np.int64], images: tuple[int, int]
+) -> list[Result]:
     """Results of a chunk; when the chunk fails, of each assignment by itself."""
     indices = [int(i) for i in indices]
     try:
-        accuracies = np.asarray(evaluator(assignments), dtype=np.float64)
-        if accuracies.shape != (len(indices),):
-            raise ValueError(f"the evaluator returned shape {accuracies.shape}, expected ({len(indices)},)")
+        hits = _checked(evaluator.correct(assignments, *images), (len(indices), images[1] - images[0]))
     except Exception as error:
         if len(indices) == 1:
             _log.debug("evaluation failed", exc_info=True)
-            return [Result(indices[0], float("nan"), f"{type(error).__name__}: {error}")]
+            return [Result(indices[0], None, f"{type(error).__name__}: {error}")]
         pairs = zip(indices, assignments, strict=True)
-        return [result for i, row in pairs for result in _measure(evaluator, [i], row[None])]
-    return [_checked(i, float(a)) for i, a in zip(indices, accuracies, strict=True)]
+        return [result for i, row in pairs for result in _measure(evaluator, [i], row[None], images)]
+    return [Result(i, row) for i, row in zip(indices, hits, strict=True)]
 
 
-def _checked(index: int, accuracy: float) -> Result:
-    if np.isfinite(accuracy):
-        return Result(index, accuracy)
-    return Result(index, float("nan"), f"the accuracy is {accuracy}: expected a finite number")
+def _checked(hits: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    hits = np.asarray(hits)
+    if hits.shape != shape or hits.dtype != np.bool_:
+        raise ShapeError(f"the evaluator returned {hits.dtype} {list(hits.shape)}, expected bool {list(shape)}")
+    return hits

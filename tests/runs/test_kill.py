@@ -20,9 +20,9 @@ from dse.testing.fakes import FakeEvaluator, fake_library
 
 @dataclass(frozen=True)
 class Slow(FakeEvaluator):
-    def __call__(self, assignments):
+    def correct(self, assignments, start, stop):
         time.sleep(0.01 * len(assignments))
-        return super().__call__(assignments)
+        return super().correct(assignments, start, stop)
 
 preparation._library = lambda config: fake_library()
 preparation._evaluators = lambda config, inputs, library: (Slow(), None, Slow().with_split("report"), {}, ())

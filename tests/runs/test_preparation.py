@@ -18,8 +18,9 @@ def _prepare(**options):
 def test_search_images_are_the_first_that_confirm():
     prepared = _prepare(data__images=20, data__confirm_images=50)
     assert prepared.n_images == {"search": 20, "confirm": 50, "report": 40}
-    exact = prepared.exact
-    np.testing.assert_array_equal(prepared.confirm_evaluator.correct(exact)[:20], prepared.evaluator.correct(exact))
+    few, many = prepared.evaluator, prepared.confirm_evaluator
+    exact = prepared.exact[None]
+    np.testing.assert_array_equal(many.correct(exact, 0, 20), few.correct(exact, 0, 20))
 
 
 def test_nothing_to_confirm_where_all_images_steer():
