@@ -2,61 +2,91 @@
 
 What is not in the journal was not evaluated: there is no other state. A line that was torn by a crash is ignored by
 readers, and cut off before the next writer appends, so it never ends up in the middle.
+
+An assignment may have several lines, one for each stage of a race: every one holds the outcomes of all images so far,
+and the one of most images stands for it. Format 1 had one line an assignment, for all images, without outcomes.
 """
 
 import errno
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dse.errors import RunError
 
-FORMAT = 1
+FORMAT = 2
 _log = logging.getLogger("dse")
 
 Split = Literal["search", "confirm", "report"]
+State = Literal["ok", "partial", "raced", "failed"]
 Key = tuple[str, tuple[int, ...], str]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One measured assignment.
+    """What is known of one assignment.
 
     Attributes:
         split: the images it was measured on.
         assignment: multiplier index per layer.
         fingerprint: of the evaluator that measured it.
-        accuracy: fraction correct in [0, 1]; NaN where `state` is `failed`.
-        state: `ok`, or `failed` with the reason in `message`.
+        accuracy: fraction correct of the `n_images` in [0, 1]; NaN where `state` is `failed`.
+        state: `ok`: measured on all images; `partial`: on the first few; `raced`: on the first few, and beaten there;
+            `failed`, with the reason in `message`.
         energy_rel: energy relative to the exact network.
         tiles: tile of each layer, for tiled accelerators.
+        n_images: images measured, from the first; 0 where unknown: then `ok` stands for all images.
+        hits: which of them were classified correctly, see `pack_hits`; empty where unknown.
     """
 
     split: Split
     assignment: tuple[int, ...]
     fingerprint: str
     accuracy: float
-    state: Literal["ok", "failed"] = "ok"
+    state: State = "ok"
     message: str = ""
     energy_rel: float = float("nan")
     tiles: tuple[int, ...] | None = None
+    n_images: int = 0
+    hits: str = ""
 
     @property
     def key(self) -> Key:
         """What makes two evaluations the same one."""
         return self.split, self.assignment, self.fingerprint
 
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing is left to measure."""
+        return self.state in ("ok", "failed")
+
+    def first_hits(self, n: int) -> NDArray[np.bool_] | None:
+        """Whether each of the first `n` images is classified correctly, bool [n]; `None` where that is unknown."""
+        if not self.hits or self.n_images < n:
+            return None
+        return np.unpackbits(np.frombuffer(bytes.fromhex(self.hits), dtype=np.uint8), count=n).astype(np.bool_)
+
+    def supersedes(self, other: "Evaluation") -> bool:
+        """Whether it says more than another evaluation of the same key."""
+        return self._rank > other._rank
+
+    @property
+    def _rank(self) -> tuple[bool, int, bool]:
+        return self.is_final, self.n_images, self.state == "raced"
+
     def to_json(self) -> str:
-        """One line without its end; NaN is written as null, empty fields are left out."""
+        """One line without its end; what is NaN, empty or unknown is left out."""
         record = {"kind": "evaluation"} | asdict(self)
         for name in ("accuracy", "energy_rel"):
             record[name] = None if np.isnan(record[name]) else record[name]
+        record["n_images"] = self.n_images or None
         return json.dumps({k: v for k, v in record.items() if v is not None and v != ""}, separators=(",", ":"))
 
     @staticmethod
@@ -72,19 +102,45 @@ class Evaluation:
             message=record.get("message", ""),
             energy_rel=float(record.get("energy_rel", "nan")),
             tiles=None if tiles is None else tuple(tiles),
+            n_images=record.get("n_images", 0),
+            hits=record.get("hits", ""),
         )
+
+
+def pack_hits(hits: NDArray[np.bool_]) -> str:
+    """Outcomes, bool [n], as hexadecimal digits: eight images a byte, the first in its highest bit.
+
+    >>> pack_hits(np.array([True, False, False, True, True]))
+    '98'
+    """
+    return np.packbits(hits).tobytes().hex()
 
 
 def read_journal(path: Path) -> list[Evaluation]:
     """Every evaluation in a journal file, in the order of writing; torn lines are skipped."""
+    return _read(Path(path))[1]
+
+
+def longest(evaluations: Iterable[Evaluation]) -> dict[Key, Evaluation]:
+    """The evaluation that says most of each key, in the order in which the keys came first."""
+    known: dict[Key, Evaluation] = {}
+    _absorb(known, evaluations)
+    return known
+
+
+def _absorb(known: dict[Key, Evaluation], evaluations: Iterable[Evaluation]) -> None:
+    for evaluation in evaluations:
+        if evaluation.supersedes(known.setdefault(evaluation.key, evaluation)):
+            known[evaluation.key] = evaluation
+
+
+def _read(path: Path) -> tuple[int, list[Evaluation]]:
+    """The format (0 where there is no header) and all evaluations."""
     try:
-        data = Path(path).read_bytes()
+        lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
-        return []
-    return list(_parse_lines(data.split(b"\n"), path))
-
-
-def _parse_lines(lines: Sequence[bytes], path: Path) -> Iterator[Evaluation]:
+        lines = []
+    newest, evaluations = 0, []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -92,12 +148,13 @@ def _parse_lines(lines: Sequence[bytes], path: Path) -> Iterator[Evaluation]:
         if record is None:
             if number < len(lines):
                 _log.warning("%s: line %d is damaged and was skipped", path, number)
-        elif record.get("kind") == "header" and record.get("format", 0) > FORMAT:
-            raise RunError(
-                f"{path} has journal format {record['format']}, this dse reads up to {FORMAT}. Use a newer dse"
-            )
+        elif record.get("kind") == "header":
+            newest = max(newest, record.get("format", 0))
+            if newest > FORMAT:
+                raise RunError(f"{path} has journal format {newest}, this dse reads up to {FORMAT}. Use a newer dse")
         elif record.get("kind") == "evaluation":
-            yield Evaluation.from_record(record)
+            evaluations.append(Evaluation.from_record(record))
+    return newest, evaluations
 
 
 def _parse(line: bytes) -> dict | None:
@@ -116,15 +173,14 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self._known: dict[Key, Evaluation] = {}
-        for evaluation in read_journal(self.path):
-            self._known.setdefault(evaluation.key, evaluation)
+        found_format, evaluations = _read(self.path)
+        self._known = longest(evaluations)
         try:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
             raise RunError(f"cannot write journal {self.path}: {error.strerror}. Check the permissions") from None
         self._size = _mend_tail(self._fd)
-        if self._size == 0:
+        if found_format < FORMAT:  # an older dse must not take what follows for whole evaluations
             self._write(json.dumps({"kind": "header", "format": FORMAT}).encode() + b"\n")
 
     def __enter__(self) -> "Journal":
@@ -143,7 +199,7 @@ class Journal:
             self._fd = -1
 
     def find(self, split: Split, assignment: Sequence[int], fingerprint: str) -> Evaluation | None:
-        """The stored evaluation of an assignment, or `None`."""
+        """The stored evaluation of an assignment with most images, or `None`."""
         return self._known.get((split, tuple(int(m) for m in assignment), fingerprint))
 
     def append(self, evaluations: Iterable[Evaluation]) -> None:
@@ -154,7 +210,7 @@ class Journal:
         """
         new = list(evaluations)
         self._write(b"".join(e.to_json().encode() + b"\n" for e in new))
-        self._known.update((e.key, e) for e in new)
+        _absorb(self._known, new)
 
     def _write(self, data: bytes) -> None:
         try:

@@ -3,10 +3,11 @@
 import errno
 import os
 
+import numpy as np
 import pytest
 
 from dse.errors import RunError
-from dse.runs.journal import Evaluation, Journal, read_journal
+from dse.runs.journal import FORMAT, Evaluation, Journal, longest, pack_hits, read_journal
 
 
 def evaluation(*assignment, split="search", accuracy=0.5, energy_rel=1.0, **fields):
@@ -25,6 +26,7 @@ def test_written_records_are_read_back(path):
         evaluation(1, 2, energy_rel=0.5, tiles=(0, 1)),
         evaluation(1, 2, split="report"),
         evaluation(3, 4, accuracy=float("nan"), state="failed", message='a "reason"\nin two lines'),
+        evaluation(5, 6, state="partial", n_images=3, hits="a0"),
     ]
     with Journal(path) as journal:
         journal.append(records[:1])
@@ -121,3 +123,63 @@ def test_disk_full_while_appending_loses_nothing_else(path, monkeypatch, functio
 def test_unwritable(tmp_path):
     with pytest.raises(RunError, match="cannot write journal"):
         Journal(tmp_path / "absent" / "evaluations.jsonl")
+
+
+OLD = """{"kind":"header","format":1}
+{"kind":"evaluation","split":"search","assignment":[1,2],"fingerprint":"f","accuracy":0.5,"state":"ok","energy_rel":1.0}
+{"kind":"evaluation","split":"search","assignment":[3,4],"fingerprint":"f","state":"failed","message":"reason"}
+"""
+
+
+def test_format_1_is_read_and_continued(path):
+    path.write_text(OLD)
+    with Journal(path) as journal:
+        old = journal.find("search", [1, 2], "f")
+        assert old == evaluation(1, 2)
+        assert (old.n_images, old.hits, old.is_final, old.first_hits(1)) == (0, "", True, None)
+        assert journal.find("search", [3, 4], "f").state == "failed"
+        journal.append([evaluation(5, 6)])
+    assert path.read_text().startswith(OLD)
+    assert len(read_journal(path)) == 3
+    header = f'{{"kind": "header", "format": {FORMAT}}}\n'
+    assert path.read_text().count(header) == 1
+    Journal(path).close()
+    assert path.read_text().count(header) == 1
+
+
+def test_hits_are_kept(path):
+    hits = np.random.default_rng(0).random(37) < 0.7
+    with Journal(path) as journal:
+        journal.append([evaluation(1, state="partial", n_images=37, hits=pack_hits(hits))])
+    found = Journal(path).find("search", [1], "f")
+    for n in (1, 8, 9, 37):
+        np.testing.assert_array_equal(found.first_hits(n), hits[:n])
+    assert found.first_hits(37).dtype == np.bool_
+    assert found.first_hits(38) is None
+
+
+STAGES = [
+    evaluation(1, state="partial", n_images=16, hits="ff" * 2),
+    evaluation(1, state="raced", n_images=16, hits="ff" * 2),
+    evaluation(1, state="partial", n_images=32, hits="ff" * 4),
+    evaluation(1, state="ok", n_images=64, hits="ff" * 8),
+]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]])
+def test_more_images_supersede_fewer(path, order):
+    with Journal(path) as journal:
+        for i in order:
+            journal.append([STAGES[i]])
+            best = max(order[: order.index(i) + 1])
+            assert journal.find("search", [1], "f") == STAGES[best]
+        assert len(journal) == 1
+    assert Journal(path).find("search", [1], "f") == STAGES[3]
+    assert list(longest(read_journal(path)).values()) == [STAGES[3]]
+
+
+def test_failure_ends_a_race_and_old_lines_are_whole(path):
+    failed = evaluation(1, state="failed", n_images=16, hits="ffff", accuracy=float("nan"))
+    for final in (failed, evaluation(1)):
+        assert final.supersedes(STAGES[2])
+        assert not STAGES[2].supersedes(final)
