@@ -40,12 +40,18 @@ OPTIONS = {
     "seed": "search.seed",
     "accuracy_floor": "search.accuracy_floor",
     "initial": "search.initial",
+    "initial_designs": "search.initial_designs",
+    "surrogate": "search.surrogate",
+    "racing": "search.racing",
     "jobs": "execution.jobs",
     "threads": "execution.threads",
     "backend": "execution.backend",
     "batch_size": "execution.batch_size",
 }
 """Options of `explore` and of the command line, and the keys of the run file that they override."""
+
+PLAIN = {"initial": "random", "surrogate": False, "racing": False}
+"""What `plain` stands for."""
 
 
 def explore(
@@ -78,6 +84,10 @@ def explore(
     seed: int | None = None,
     accuracy_floor: float | None = None,
     initial: str | None = None,
+    initial_designs: int | None = None,
+    surrogate: bool | None = None,
+    racing: bool | None = None,
+    plain: bool | None = None,
     jobs: int | None = None,
     threads: int | None = None,
     backend: str | None = None,
@@ -119,7 +129,12 @@ def explore(
         evaluations: different designs measured, at most.
         seed: of the search.
         accuracy_floor: in [0, 1]; designs below are not wanted.
-        initial: `sensitivity`, `uniform` or `random`.
+        initial: `agn` (matched to learned tolerances), `sensitivity` (to measured losses of single layers), `uniform` or
+            `random`.
+        initial_designs: how many of these; a population by default.
+        surrogate: simulate only offspring that a prediction of the loss cannot rule out.
+        racing: stop simulating a design once it is beaten, with confidence, on the images so far.
+        plain: plain ALWANN: random initial designs, no surrogate, no racing, but for what is asked for explicitly.
         jobs: worker processes.
         threads: per worker.
         backend: `auto`, `factored` or `reference`.
@@ -130,7 +145,8 @@ def explore(
     Returns:
         The finished run.
     """
-    given = {name: value for name, value in locals().items() if name in OPTIONS and value is not None}
+    names = {*OPTIONS, "plain"}
+    given = {name: value for name, value in locals().items() if name in names and value is not None}
     objects = {name: given[name] for name in ("network", "dataset", "library") if not _is_named(given.get(name))}
     given |= {name: f"object:{type(value).__name__}" for name, value in objects.items()}
     if "library" in objects:
@@ -204,6 +220,8 @@ def evaluate(
 def configure(run_file: str | Path | None, options: dict[str, Any]) -> tuple[RunConfig, str | None]:
     """The configuration of a run file with options (by their names in `OPTIONS`) on top, and the file's text."""
     values = dict(options)
+    if values.pop("plain", None):
+        values = PLAIN | values
     for name in ("library", "dataset", "network"):
         if isinstance(values.get(name), Path):
             values[name] = str(values[name])

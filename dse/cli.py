@@ -126,7 +126,13 @@ def explore(
     evaluations: Annotated[int | None, _option("Different designs measured, at most.", _SEARCH)] = None,
     seed: Annotated[int | None, _option("Same seed, same front.", _SEARCH)] = None,
     accuracy_floor: Annotated[float | None, _option("Designs below are not wanted; 0 to 1.", _SEARCH)] = None,
-    initial: Annotated[str | None, _option("sensitivity, uniform or random.", _SEARCH, metavar="NAME")] = None,
+    initial: Annotated[str | None, _option("agn, sensitivity, uniform or random.", _SEARCH, metavar="NAME")] = None,
+    initial_designs: Annotated[int | None, _option("How many of these; a population by default.", _SEARCH)] = None,
+    surrogate: Annotated[bool | None, _option("Simulate only what a prediction cannot rule out.", _SEARCH)] = None,
+    racing: Annotated[bool | None, _option("Stop simulating a design once it is beaten.", _SEARCH)] = None,
+    plain: Annotated[
+        bool | None, _option("Plain ALWANN: random initial designs, no surrogate, no racing.", _SEARCH, "--plain")
+    ] = None,
     jobs: Annotated[int | None, _option("Worker processes.", _EXECUTION)] = None,
     threads: Annotated[int | None, _option("Threads per worker.", _EXECUTION)] = None,
     backend: Annotated[str | None, _option("auto, factored or reference.", _EXECUTION, metavar="NAME")] = None,

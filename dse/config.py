@@ -24,7 +24,7 @@ from dse.errors import ConfigError
 Scheme = Literal["auto", "unsigned-affine", "signed-symmetric"]
 Observer = Literal["minmax", "percentile", "mse"]
 Method = Literal["nsga2", "random", "uniform", "greedy", "exhaustive"]
-Initial = Literal["sensitivity", "uniform", "random"]
+Initial = Literal["agn", "sensitivity", "uniform", "random"]
 WeightTuning = Literal["off", "uniform", "histogram"]
 ToleranceMethod = Literal["frozen", "trained"]
 Backend = Literal["auto", "factored", "reference"]
@@ -100,7 +100,12 @@ class AcceleratorConfig(_Table):
 
 
 class SearchConfig(_Table):
-    """`evaluations` bounds the measured designs, `accuracy_floor` in [0, 1] is a constraint."""
+    """`evaluations` bounds the measured designs, `accuracy_floor` in [0, 1] is a constraint.
+
+    `initial`: where NSGA-II starts; `initial_designs`: how many designs that gives, `None` is a population.
+    `surrogate`: simulate only offspring that a prediction cannot rule out; `racing`: stop simulating a design once it is
+    beaten on the images so far. Random initial designs without both are plain ALWANN.
+    """
 
     method: Method = "nsga2"
     population_size: Annotated[int, Field(ge=2)] = 24
@@ -108,7 +113,10 @@ class SearchConfig(_Table):
     evaluations: Count | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     accuracy_floor: Annotated[float, Field(ge=0, le=1)] | None = None
-    initial: Initial = "sensitivity"
+    initial: Initial = "agn"
+    initial_designs: Count | None = None
+    surrogate: bool = True
+    racing: bool = True
 
 
 class TolerancesConfig(_Table):

@@ -88,6 +88,13 @@ class Watch:
             self._task = self._bar.add_task("preparing", total=start.n_generations or start.n_evaluations)
             self._bar.start()
 
+    def on_learning(self, n_done: int, n_steps: int) -> None:
+        """See `Observer`."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=f"learning tolerances, step {n_done} of {n_steps}")
+        elif n_done == 0:
+            self._console.print(f"learning tolerances in {n_steps} steps")
+
     def on_evaluation(self, progress: loop.Progress) -> None:
         """See `Observer`."""
         if self._bar is not None:

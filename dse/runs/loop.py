@@ -79,6 +79,9 @@ class Observer(Protocol):
     def on_start(self, start: Start) -> None:
         """Everything is loaded."""
 
+    def on_learning(self, n_done: int, n_steps: int) -> None:
+        """Tolerances are being learned, before anything is simulated."""
+
     def on_evaluation(self, progress: Progress) -> None:
         """Some evaluations are done; `progress.n_left` remain in the batch."""
 

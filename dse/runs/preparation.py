@@ -12,6 +12,7 @@ from dse.cost.accelerators import Accelerator, make_accelerator
 from dse.errors import DataError, MultiplierError
 from dse.multipliers.library import Library, load_library
 from dse.runs.execution import Evaluator
+from dse.runs.foreknowledge import ErrorPredictions, Guide, OnStep, Tolerances
 from dse.search.space import Space, make_space
 
 
@@ -30,6 +31,49 @@ class Inputs:
 
 
 @dataclass(frozen=True, eq=False)
+class Loaded:
+    """Network and data, made ready for a library: evaluators of the search, confirm and report images (`confirm` is
+    None where they are the search images), what can be known beforehand, hashes of what made them, the data's files."""
+
+    evaluator: Evaluator
+    confirm: Evaluator | None
+    report: Evaluator
+    guide: Guide
+    n_classes: int
+    hashes: dict[str, str]
+    data_files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkGuide:
+    """A `Guide` by error models and AGN; see there. Imports torch when asked.
+
+    Attributes:
+        config: of the run.
+        network: the float network.
+        evaluator: of its integer network, any split.
+        training: the calibration split, which tolerances are learned on.
+    """
+
+    config: RunConfig
+    network: Any
+    evaluator: Any
+    training: Any
+
+    def predict_errors(self) -> tuple[ErrorPredictions, NDArray[np.float64]]:
+        """See `Guide`."""
+        from dse.robustness.error_model import predict_errors
+
+        predictions, recovery = predict_errors(self.evaluator.bank), self.config.recovery
+        residual = predictions.residual(fold_bias=recovery.fold_bias, sum_compensation=recovery.sum_compensation)
+        return predictions, residual
+
+    def learn_tolerances(self, on_step: OnStep) -> Tolerances:
+        """See `Guide`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
 class Prepared:
     """Everything a search needs, loaded and checked."""
 
@@ -41,7 +85,14 @@ class Prepared:
     accelerator: Accelerator
     space: Space
     hashes: dict[str, str]
+    guide: Guide
+    n_classes: int
     data_files: tuple[str, ...] = ()
+
+    @property
+    def n_multiplications(self) -> NDArray[np.int64]:
+        """Of every layer for one image, int64 [n_layers]."""
+        return np.array([layer.n_multiplications for layer in self.layers], dtype=np.int64)
 
     @property
     def n_images(self) -> dict[str, int]:
@@ -59,12 +110,15 @@ def prepare(config: RunConfig, inputs: Inputs) -> Prepared:
     """Loads what the configuration names and checks that it fits together."""
     library = inputs.library if inputs.library is not None else _library(config)
     library = library.searchable()
-    evaluator, confirm, report, hashes, data_files = _evaluators(config, inputs, library)
-    layers = evaluator.layers
+    loaded = _load(config, inputs, library)
+    layers = loaded.evaluator.layers
     accelerator = make_accelerator(config.accelerator.kind, layers, library=library)
     space = make_space(accelerator, len(layers), n_multipliers=len(library))
-    hashes |= {"library": library.fingerprint, "evaluator": evaluator.fingerprint}
-    return Prepared(evaluator, confirm, report, layers, library, accelerator, space, hashes, data_files)
+    hashes = {**loaded.hashes, "library": library.fingerprint, "evaluator": loaded.evaluator.fingerprint}
+    return Prepared(
+        loaded.evaluator, loaded.confirm, loaded.report, layers, library, accelerator, space, hashes, loaded.guide,
+        loaded.n_classes, loaded.data_files,
+    )  # fmt: skip
 
 
 def _library(config: RunConfig) -> Library:
@@ -138,13 +192,8 @@ def make_integer_network(config: RunConfig, network: Any, calibration: Any, *, i
     )
 
 
-def _evaluators(
-    config: RunConfig, inputs: Inputs, library: Library
-) -> tuple[Evaluator, Evaluator | None, Evaluator, dict[str, str], tuple[str, ...]]:
-    """Evaluators of search, confirm and report images, hashes of what made them, the data's files. Imports torch.
-
-    The search images are the first of those that confirm; there is nothing to confirm where they are the same.
-    """
+def _load(config: RunConfig, inputs: Inputs, library: Library) -> Loaded:
+    """Imports torch. The search images are the first of those that confirm."""
     from dse.evaluation import build_evaluator
     from dse.recovery.operators import Recovery
 
@@ -167,5 +216,12 @@ def _evaluators(
         "search images": search.fingerprint,
         "report images": splits.report.fingerprint,
     }
-    confirm = None if search.n_images == splits.search.n_images else evaluator.with_split(splits.search)
-    return evaluator, confirm, evaluator.with_split(splits.report), hashes, tuple(splits.found)
+    return Loaded(
+        evaluator=evaluator,
+        confirm=None if search.n_images == splits.search.n_images else evaluator.with_split(splits.search),
+        report=evaluator.with_split(splits.report),
+        guide=NetworkGuide(config, network, evaluator, splits.calibration),
+        n_classes=integer_network.n_classes,
+        hashes=hashes,
+        data_files=tuple(splits.found),
+    )

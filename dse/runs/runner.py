@@ -4,18 +4,17 @@ The steps: take the directory's lock, load and prepare, compare with the manifes
 the best designs on all search images, measure the front on the report images, write it.
 """
 
-import io
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from dse.config import RunConfig
+from dse.runs.beginning import make_optimizer, needs_foreknowledge
 from dse.runs.execution import Evaluator, Executor
+from dse.runs.foreknowledge import foreknow, predictions_table
 from dse.runs.front import front_table
 from dse.runs.journal import Journal, Split
 from dse.runs.loop import (
@@ -34,25 +33,15 @@ from dse.runs.loop import (
 from dse.runs.manifest import Manifest, check_continues, read_manifest
 from dse.runs.preparation import Inputs, Prepared, prepare
 from dse.runs.results import Run, open_run
-from dse.runs.store import RunDirectory, RunLock, write_atomic
-from dse.search.matching import matched_assignments
-from dse.search.methods import make_search
-from dse.search.optimizers import Optimizer
-from dse.search.seeding import initial_designs, loss_matrix, probe_multipliers, sensitivity_assignments
+from dse.runs.store import RunDirectory, RunLock, write_atomic, write_table
 
 _log = logging.getLogger("dse")
 
 DISPLAY_LOSS = 0.01
 """Without an accuracy floor, progress shows the best energy within this loss of the exact network."""
 
-PROBE_SHARE = 0.25
-"""Part of the evaluations that the single-layer measurements may take."""
-
 SMALL_NETWORK = 2_000_000
 """Multiplications an image below which threads cost more than they bring: they wait for each other."""
-
-MAX_PROBES = 6
-"""Multipliers tried per layer by the single-layer measurements, at most."""
 
 CONFIRM_DESIGNS = 30
 """Designs measured on all search images before the front is chosen, about."""
@@ -62,6 +51,9 @@ class Silent:
     """The observer that does nothing."""
 
     def on_start(self, start: Start) -> None:
+        """See `Observer`."""
+
+    def on_learning(self, n_done: int, n_steps: int) -> None:
         """See `Observer`."""
 
     def on_evaluation(self, progress: Progress) -> None:
@@ -154,11 +146,11 @@ def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, obs
             nonlocal progress
             progress = now
             rows.append({k: v for k, v in asdict(now).items() if k not in ("phase", "n_left")})
-            _write_csv(directory.generations, pd.DataFrame(rows))
+            write_table(directory.generations, pd.DataFrame(rows))
             observer.on_generation(now)
 
         require_exact(prepared.evaluator, prepared.exact, executor=executor, journal=journal)
-        _search(config, prepared, meter, on_generation)
+        _search(directory, config, prepared, meter, observer, on_generation)
 
         def later(phase: Split, evaluator: Evaluator) -> Meter:
             nonlocal progress
@@ -181,12 +173,23 @@ def _is_small(prepared: Prepared) -> bool:
     return sum(int(layer.n_multiplications) for layer in prepared.layers) < SMALL_NETWORK
 
 
-def _search(config: RunConfig, prepared: Prepared, meter: Meter, on_generation: Any) -> None:
+def _search(
+    directory: RunDirectory, config: RunConfig, prepared: Prepared, meter: Meter, observer: Observer, on_generation: Any
+) -> None:
     """Everything up to the end of the search; all that was measured is in the meter."""
-    options = config.search
+    options, known = config.search, None
+    if needs_foreknowledge(config):
+        known = foreknow(
+            directory,
+            prepared.guide,
+            layers=[layer.name for layer in prepared.layers],
+            multipliers=prepared.library.names,
+            with_tolerances=options.initial == "agn",
+            on_step=observer.on_learning,
+        )
     try:
         exact = meter(prepared.space.decode(prepared.space.encode(prepared.exact[None])))
-        optimizer = _optimizer(config, prepared, meter, float(exact.accuracy[0]))
+        optimizer, screen = make_optimizer(config, prepared, meter, float(exact.accuracy[0]), known)
     except BudgetSpent:
         _log.warning("the %d evaluations were spent before the first generation", options.evaluations)
         return
@@ -195,59 +198,9 @@ def _search(config: RunConfig, prepared: Prepared, meter: Meter, on_generation: 
     search(
         optimizer, prepared.space, meter, accuracy_floor=floor, display_floor=display_floor, on_generation=on_generation
     )
+    if screen is not None:
+        write_table(directory.predictions, predictions_table(screen.checked, prepared.library.names))
     _log.info("search ended: %s", optimizer.finish_reason or f"all {options.evaluations} evaluations done")
-
-
-def _optimizer(config: RunConfig, prepared: Prepared, meter: Meter, exact_accuracy: float) -> Optimizer:
-    options, exact_index = config.search, prepared.library.exact_index
-    initial = None
-    if options.method == "nsga2" and options.initial == "random":
-        initial = prepared.space.encode(prepared.exact[None])
-    elif options.method == "nsga2":
-        matched = None
-        if options.initial == "sensitivity":
-            matched = _matched(config, prepared, meter, exact_accuracy)
-        n_uniform = max(1, options.population_size // 3)
-        initial = initial_designs(prepared.space, exact_index, matched=matched, n_uniform=n_uniform)
-        initial = initial[: options.population_size]
-    return make_search(
-        options.method,
-        prepared.space,
-        exact_index=exact_index,
-        population_size=options.population_size,
-        n_generations=options.generations,
-        n_evaluations=options.evaluations,
-        seed=options.seed,
-        initial=initial,
-    )
-
-
-def _matched(
-    config: RunConfig, prepared: Prepared, meter: Meter, exact_accuracy: float
-) -> NDArray[np.int64] | None:
-    """Assignments matched to measured single-layer losses; `None` where the budget is too small to measure them."""
-    options, n_layers, n_multipliers = config.search, len(prepared.layers), len(prepared.library)
-    total = options.evaluations or options.population_size * options.generations
-    n_probes = min(int(PROBE_SHARE * total / n_layers), MAX_PROBES)
-    if n_probes < 1:
-        _log.info("too few evaluations to measure single layers: starting from uniform designs")
-        return None
-    sizes = {"n_layers": n_layers, "n_multipliers": n_multipliers, "exact_index": prepared.library.exact_index}
-    sizes["probes"] = probe_multipliers(prepared.library.energy_rel, n_probes)
-    assignments = sensitivity_assignments(**sizes)
-    fits = prepared.space.is_representable(assignments)
-    if not fits.any():
-        _log.info("%s cannot approximate single layers: starting from uniform designs", prepared.accelerator.name)
-        return None
-    accuracies = np.full(len(assignments), np.nan)
-    accuracies[fits] = meter(prepared.space.decode(prepared.space.encode(assignments[fits]))).accuracy
-    return matched_assignments(
-        loss_matrix(accuracies, exact_accuracy, **sizes),
-        prepared.library.energy_rel,
-        n_multiplications=[layer.n_multiplications for layer in prepared.layers],
-        n_designs=max(1, options.population_size - 1 - options.population_size // 3),
-        n_tiles=prepared.accelerator.n_tiles,
-    )
 
 
 def _write_front(directory: RunDirectory, prepared: Prepared, chosen: Measured, report: Meter) -> None:
@@ -260,13 +213,7 @@ def _write_front(directory: RunDirectory, prepared: Prepared, chosen: Measured, 
         names=prepared.library.names,
         exact_index=prepared.library.exact_index,
     )
-    _write_csv(directory.front, table)
-
-
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    text = io.StringIO()
-    table.to_csv(text, index=False, lineterminator="\n")
-    write_atomic(path, text.getvalue())
+    write_table(directory.front, table)
 
 
 def _start(

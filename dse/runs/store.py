@@ -4,6 +4,9 @@
     resolved.toml      every default filled
     manifest.json      versions, host, seed, hashes, layers and multipliers
     evaluations.jsonl  the journal
+    errors.csv         predicted error of every layer and multiplier (where the search asked for it)
+    tolerances.csv     learned tolerance of every layer (likewise)
+    predictions.csv    predicted and measured losses of the designs that were simulated (likewise)
     generations.csv    progress of the search
     front.csv          the result; its presence means that the run is finished
     front.png          its picture
@@ -14,9 +17,12 @@ name and renamed, so that a reader sees the old content or the new.
 
 import errno
 import fcntl
+import io
 import os
 import socket
 from pathlib import Path
+
+import pandas as pd
 
 from dse.config import RunConfig, differences, load_config, to_toml
 from dse.errors import RunError
@@ -43,6 +49,13 @@ def write_atomic(path: Path, data: str | bytes) -> None:
         raise RunError(f"cannot write {path}: {error.strerror}. Check the permissions of its directory") from None
 
 
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """A CSV file without index, written in one step; floats keep every digit."""
+    text = io.StringIO()
+    table.to_csv(text, index=False, lineterminator="\n")
+    write_atomic(path, text.getvalue())
+
+
 class RunDirectory:
     """The paths of a run, and what state it is in."""
 
@@ -64,6 +77,18 @@ class RunDirectory:
     @property
     def journal(self) -> Path:
         return self.path / "evaluations.jsonl"
+
+    @property
+    def errors(self) -> Path:
+        return self.path / "errors.csv"
+
+    @property
+    def tolerances(self) -> Path:
+        return self.path / "tolerances.csv"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.csv"
 
     @property
     def generations(self) -> Path:

@@ -63,6 +63,65 @@ def matched_assignments(
     return designs[front[spread(energy[front], n_designs)]].astype(np.int64)
 
 
+def tolerance_assignments(
+    residual_std: ArrayLike, tolerance: ArrayLike, energy_rel: ArrayLike, *, scales: ArrayLike = (1.0,)
+) -> NDArray[np.int64]:
+    """AGN's matching: in every layer the cheapest multiplier whose error the layer tolerates.
+
+        m(l) = argmin { energy_rel[m] : residual_std[l, m] <= scale * tolerance[l] }
+
+    Trommer et al., "Combining gradients and probabilities for heterogeneous approximation of neural networks",
+    ICCAD 2022 (arXiv:2206.07546). Scaling all tolerances together [ours] turns one search for them into a whole curve.
+
+    Args:
+        residual_std: error of a layer's integer output, float [n_layers, n_multipliers]; 0 for the exact multiplier.
+        tolerance: of each layer, `|sigma_l| * std(y_int, l)`, float [n_layers], >= 0.
+        energy_rel: relative energies, float [n_multipliers].
+        scales: factors on the tolerances, float [n_scales]; inf gives the cheapest multiplier everywhere.
+
+    Returns:
+        int64 [n_scales, n_layers], in the order of `scales`; equal rows are kept.
+
+    Raises:
+        ConfigError: a tolerance that is negative or NaN, or a layer without any multiplier of error 0.
+
+    >>> tolerance_assignments([[3.0, 1.0, 0.0], [3.0, 1.0, 0.0]], [1.0, 0.5], [0.2, 0.6, 1.0], scales=[1, 3])
+    array([[1, 2], [0, 1]])
+    """
+    errors, tolerance = np.asarray(residual_std, dtype=np.float64), np.asarray(tolerance, dtype=np.float64)
+    energy = np.asarray(energy_rel, dtype=np.float64)
+    if errors.ndim != 2 or tolerance.shape != errors.shape[:1] or energy.shape != errors.shape[1:]:
+        raise ShapeError(
+            f"got errors {errors.shape}, tolerances {tolerance.shape} and energies {energy.shape}: expected "
+            "[n_layers, n_multipliers], [n_layers] and [n_multipliers]"
+        )
+    if not (tolerance >= 0).all():
+        layer = int(np.flatnonzero(~(tolerance >= 0))[0])
+        raise ConfigError(f"the tolerance of layer {layer} is {tolerance[layer]}: expected a number of at least 0")
+    if not (errors == 0).any(axis=1).all():
+        raise ConfigError("every layer needs a multiplier without error, the exact one: add it to the library")
+    with np.errstate(invalid="ignore"):  # inf * 0 is NaN: no tolerance at all, however scaled
+        limits = np.asarray(scales, dtype=np.float64)[:, None, None] * tolerance[:, None]
+    fits = (errors[None] <= limits) | (errors[None] == 0)
+    return np.where(fits, energy, np.inf).argmin(axis=2).astype(np.int64)
+
+
+def tolerance_curve(
+    residual_std: ArrayLike, tolerance: ArrayLike, energy_rel: ArrayLike, *, n_multiplications: ArrayLike
+) -> NDArray[np.int64]:
+    """`tolerance_assignments` for every scale at which some layer changes its multiplier, int64 [k, n_layers].
+
+    Arguments as there, and the multiplications of each layer; unique, by ascending energy.
+    """
+    errors, tolerance = np.asarray(residual_std, dtype=np.float64), np.asarray(tolerance, dtype=np.float64)
+    ratios = errors[tolerance > 0] / tolerance[tolerance > 0, None]
+    scales = np.concatenate([[0.0], np.unique(ratios)])
+    # A hair above each ratio: its own layer must not lose its multiplier to rounding.
+    designs = np.unique(tolerance_assignments(errors, tolerance, energy_rel, scales=scales * (1 + 1e-12)), axis=0)
+    energy = np.asarray(energy_rel, dtype=np.float64)[designs] @ np.asarray(n_multiplications, dtype=np.float64)
+    return designs[np.argsort(energy, kind="stable")]
+
+
 def spread(values: NDArray[np.float64], n_chosen: int) -> NDArray[np.int64]:
     """Positions of at most `n_chosen` of the ascending `values`, spread evenly over their range, ascending.
 

@@ -6,6 +6,7 @@ from dse.errors import ConfigError, unknown_name
 from dse.search.baselines import ExhaustiveSearch, GreedyBaseline, RandomSearch, UniformBaseline
 from dse.search.nsga2 import NSGA2Search
 from dse.search.optimizers import Optimizer
+from dse.search.screening import Screen
 from dse.search.space import Space
 
 METHODS = ("nsga2", "random", "uniform", "greedy", "exhaustive")
@@ -21,6 +22,7 @@ def make_search(
     n_evaluations: int | None = None,
     seed: int = 0,
     initial: ArrayLike | None = None,
+    screen: Screen | None = None,
     max_designs: int = 100_000,
 ) -> Optimizer:
     """Optimizer by name; a method ignores the parameters that it has no use for.
@@ -35,11 +37,17 @@ def make_search(
             "nsga2" is not cut within a generation: its caller stops asking.
         seed: All randomness derives from it ("nsga2", "random").
         initial: Genomes to start from, int [k, n_genes] ("nsga2", "random").
+        screen: Picks the offspring worth measuring ("nsga2").
         max_designs: Largest space accepted ("exhaustive").
     """
     if method == "nsga2":
         return NSGA2Search(
-            space, population_size=population_size, n_generations=n_generations, seed=seed, initial=initial
+            space,
+            population_size=population_size,
+            n_generations=n_generations,
+            seed=seed,
+            initial=initial,
+            screen=screen,
         )
     if method == "random":
         budget = population_size * n_generations if n_evaluations is None else n_evaluations

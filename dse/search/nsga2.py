@@ -25,6 +25,7 @@ from dse.search.operators import (
     SegmentCrossover,
 )
 from dse.search.optimizers import Told, check_told
+from dse.search.screening import Screen
 from dse.search.space import Space, row_keys
 
 
@@ -45,6 +46,8 @@ class NSGA2Search:
         n_objectives: Columns of F.
         crossover_probability: Chance that two parents are crossed.
         mutation_probability: Chance of a gene to be mutated; None is 1 / n_genes.
+        screen: Picks the offspring worth measuring out of many; generations may then be smaller. None: no screening,
+            as in the paper.
     """
 
     def __init__(
@@ -58,12 +61,14 @@ class NSGA2Search:
         n_objectives: int = 2,
         crossover_probability: float = 0.9,
         mutation_probability: float | None = None,
+        screen: Screen | None = None,
     ) -> None:
         _check_sizes(population_size, n_generations)
         self.generation = 0
         self.finish_reason: str | None = None
         self._n_generations = n_generations
         self._duplicates = HistoryElimination()
+        self._screen = screen
         self._worst: NDArray[np.float64] | None = None
         self._worst_violation = 0.0
         self._pending = None
@@ -79,6 +84,7 @@ class NSGA2Search:
                 ResetAndStep(space, probability=mutation_probability),
                 space=space,
                 duplicates=self._duplicates,
+                screen=screen,
             ),
             output=None,
         )
@@ -108,7 +114,10 @@ class NSGA2Search:
 
     def tell(self, X: ArrayLike, F: ArrayLike, G: ArrayLike | None = None, *, failed: ArrayLike | None = None) -> None:
         """See `Optimizer`."""
-        F, violation = self._replace_failed(check_told(self._asked, X, F, G=G, failed=failed))
+        told = check_told(self._asked, X, F, G=G, failed=failed)
+        if self._screen is not None:
+            self._screen.learn(self._asked, told.F, told.failed)
+        F, violation = self._replace_failed(told)
         static = StaticProblem(self._problem, F=F, G=violation[:, None])
         self._algorithm.evaluator.eval(static, self._pending)
         self._algorithm.tell(infills=self._pending)

@@ -18,8 +18,15 @@ from pymoo.core.population import Population
 from pymoo.core.repair import Repair
 from pymoo.core.sampling import Sampling
 
+from dse.search.screening import Screen, without_known
 from dse.search.seeding import fresh_designs
 from dse.search.space import Space, TiledSpace, row_keys
+
+POOL_FACTOR = 20
+"""Children that a screen chooses from, for each that is simulated."""
+
+LEAST_SHARE = 0.2
+"""Part of a generation that is simulated even where the screen rules everything out."""
 
 
 class SeededSampling(Sampling):
@@ -157,9 +164,24 @@ class FreshMating(Mating):
 
     pymoo gives up after `n_max_iterations` and stops the run without a word; here it stops only when the space is
     exhausted (or, in spaces too large to list, when chance finds nothing new either).
+
+    Args:
+        selection, crossover, mutation: pymoo's operators.
+        space: Where the designs live.
+        duplicates: What was asked before.
+        screen: Chooses the offspring from `POOL_FACTOR` times as many and from its own proposals; None: all are taken.
     """
 
-    def __init__(self, selection, crossover, mutation, *, space: Space, duplicates: HistoryElimination) -> None:
+    def __init__(
+        self,
+        selection,
+        crossover,
+        mutation,
+        *,
+        space: Space,
+        duplicates: HistoryElimination,
+        screen: Screen | None = None,
+    ) -> None:
         super().__init__(
             selection,
             crossover,
@@ -168,10 +190,19 @@ class FreshMating(Mating):
             eliminate_duplicates=duplicates,
             n_max_iterations=20,
         )
-        self.space = space
+        self.space, self.screen = space, screen
 
     def do(self, problem, pop, n_offsprings, random_state=None, n_max_iterations=None, **kwargs):
-        """At most `n_offsprings` new individuals, fewer only where there are no more."""
+        """At most `n_offsprings` new individuals; fewer where there are no more, or a screen rules the rest out."""
+        if self.screen is None:
+            return self._children(problem, pop, n_offsprings, random_state, n_max_iterations, **kwargs)
+        pool = self._children(problem, pop, POOL_FACTOR * n_offsprings, random_state, n_max_iterations, **kwargs)
+        X = np.concatenate([self.screen.propose(), pool.get("X").astype(np.int64).reshape(-1, self.space.n_genes)])
+        X = without_known(X, self.eliminate_duplicates.seen)
+        chosen = self.screen.choose(X, n_offsprings, n_least=max(1, round(LEAST_SHARE * n_offsprings)))
+        return Population.new("X", X[chosen])
+
+    def _children(self, problem, pop, n_offsprings, random_state, n_max_iterations, **kwargs):
         off = super().do(problem, pop, n_offsprings, random_state, n_max_iterations, **kwargs)
         if len(off) == n_offsprings:
             return off

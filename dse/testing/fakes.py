@@ -68,6 +68,54 @@ def fake_library() -> Library:
     return Library([*members, exact], name="fake")
 
 
+@dataclass(frozen=True)
+class FakePredictions:
+    """Errors of the fake multipliers, the same in all layers; nothing is folded."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    output_std: np.ndarray
+
+
+@dataclass(frozen=True)
+class FakeTolerances:
+    sigma: np.ndarray
+    is_saturated: np.ndarray
+    sensitivity: np.ndarray
+
+
+@dataclass(frozen=True)
+class FakeGuide:
+    """Errors that grow as the multiplier index falls, tolerances that shrink with depth as accuracies do."""
+
+    n_layers: int = 4
+    n_multipliers: int = 5
+
+    def predict_errors(self):
+        std = np.tile(10.0 * np.arange(self.n_multipliers)[::-1], (self.n_layers, 1))
+        return FakePredictions(np.zeros_like(std), std, np.full(self.n_layers, 100.0)), std
+
+    def learn_tolerances(self, on_step):
+        on_step(0, 1)
+        sigma = np.linspace(0.4, 0.1, self.n_layers)
+        return FakeTolerances(sigma, np.zeros(self.n_layers, dtype=bool), 0.01 / sigma**2)
+
+
+def fake_load(evaluator: FakeEvaluator) -> Any:
+    """What `dse.runs.preparation` would load, made of fakes."""
+    from dse.runs.preparation import Loaded
+
+    return Loaded(
+        evaluator=evaluator,
+        confirm=None,
+        report=evaluator.with_split("report"),
+        guide=FakeGuide(evaluator.n_layers, evaluator.n_multipliers),
+        n_classes=10,
+        hashes={"network": "n" * 64},
+        data_files=("fake.bin",),
+    )
+
+
 def use_fakes(monkeypatch: Any, evaluator: FakeEvaluator) -> None:
     """Makes every run use `evaluator` and `fake_library` instead of what its configuration names.
 
@@ -77,8 +125,5 @@ def use_fakes(monkeypatch: Any, evaluator: FakeEvaluator) -> None:
     """
     from dse.runs import preparation
 
-    def evaluators(config: object, inputs: object, library: object) -> tuple:
-        return evaluator, None, evaluator.with_split("report"), {"network": "n" * 64}, ("fake.bin",)
-
-    monkeypatch.setattr(preparation, "_evaluators", evaluators)
+    monkeypatch.setattr(preparation, "_load", lambda config, inputs, library: fake_load(evaluator))
     monkeypatch.setattr(preparation, "_library", lambda config: fake_library())

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from dse.config import parse_config
 from dse.runs import preparation
 from dse.runs.runner import run
-from dse.testing.fakes import FakeEvaluator, fake_library
+from dse.testing.fakes import FakeEvaluator, fake_library, fake_load
 
 @dataclass(frozen=True)
 class Slow(FakeEvaluator):
@@ -25,7 +25,7 @@ class Slow(FakeEvaluator):
         return super().correct(assignments, start, stop)
 
 preparation._library = lambda config: fake_library()
-preparation._evaluators = lambda config, inputs, library: (Slow(), None, Slow().with_split("report"), {}, ())
+preparation._load = lambda config, inputs, library: fake_load(Slow())
 run(parse_config("[search]\\npopulation_size = 12\\ngenerations = 10"), sys.argv[1])
 """
 

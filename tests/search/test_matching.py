@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dse.cost.accelerators import count_distinct
 from dse.errors import ConfigError, ShapeError
 from dse.pareto import nondominated
-from dse.search.matching import matched_assignments, spread
+from dse.search.matching import matched_assignments, spread, tolerance_assignments, tolerance_curve
 from dse.search.space import FreeSpace
 
 
@@ -89,3 +89,38 @@ def test_spread(values, n_chosen):
     if n_chosen > 1 and len(values):
         assert values[chosen[0]] == values.min()
         assert values[chosen[-1]] == values.max()
+
+
+def test_tolerances_take_the_cheapest_multiplier_that_fits():
+    errors = np.array([[9.0, 4.0, 2.0, 0.0], [9.0, 4.0, 2.0, 0.0]])
+    energy = [0.1, 0.5, 0.4, 1.0]  # the third is cheaper and better than the second
+    chosen = tolerance_assignments(errors, [4.0, 1.0], energy, scales=[0.0, 1.0, 2.0, np.inf])
+    assert chosen.tolist() == [[3, 3], [2, 3], [2, 2], [0, 0]]
+
+
+def test_layers_without_tolerance_stay_exact_at_every_scale():
+    errors = np.array([[5.0, 0.0], [5.0, 0.0]])
+    chosen = tolerance_assignments(errors, [0.0, 1.0], [0.1, 1.0], scales=[1.0, np.inf])
+    assert chosen.tolist() == [[1, 1], [1, 0]]
+
+
+def test_tolerance_curve_holds_every_design_that_a_scale_gives():
+    rng = np.random.default_rng(0)
+    errors = np.column_stack([rng.uniform(0.1, 10, size=(5, 6)), np.zeros(5)])
+    tolerance, energy = rng.uniform(0.1, 2, 5), np.linspace(0.1, 1, 7)
+    curve = tolerance_curve(errors, tolerance, energy, n_multiplications=[1, 2, 3, 4, 5])
+    scales = np.concatenate([[0], np.logspace(-2, 3, 300)])
+    swept = tolerance_assignments(errors, tolerance, energy, scales=scales)
+    assert {tuple(row) for row in swept} <= {tuple(row) for row in curve}
+    weighted = energy[curve] @ np.array([1, 2, 3, 4, 5])
+    assert (np.diff(weighted) >= 0).all()
+    assert curve[-1].tolist() == [6] * 5
+
+
+def test_tolerances_that_cannot_be_matched_are_refused():
+    with pytest.raises(ConfigError, match="tolerance of layer 1 is nan"):
+        tolerance_assignments([[1.0, 0.0]] * 2, [1.0, np.nan], [0.5, 1.0])
+    with pytest.raises(ConfigError, match="without error"):
+        tolerance_assignments([[1.0, 0.5]], [1.0], [0.5, 1.0])
+    with pytest.raises(ShapeError, match="n_layers"):
+        tolerance_assignments([[1.0, 0.0]], [1.0, 1.0], [0.5, 1.0])

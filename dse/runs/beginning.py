@@ -1,0 +1,142 @@
+"""How a search begins: what it starts from, and which optimizer takes it from there."""
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.config import RunConfig
+from dse.robustness.surrogate import make_surrogate
+from dse.runs.foreknowledge import Foreknowledge
+from dse.runs.loop import Meter
+from dse.runs.preparation import Prepared
+from dse.search.matching import matched_assignments, spread, tolerance_curve
+from dse.search.methods import make_search
+from dse.search.optimizers import Optimizer
+from dse.search.screening import Screen
+from dse.search.seeding import initial_designs, loss_matrix, probe_multipliers, sensitivity_assignments
+
+_log = logging.getLogger("dse")
+
+PROBE_SHARE = 0.25
+"""Part of the evaluations that the single-layer measurements may take."""
+
+MAX_PROBES = 6
+"""Multipliers tried per layer by the single-layer measurements, at most."""
+
+MAX_PREDICTED_LOSS = 2.0
+"""Growth of the cross-entropy, in nats, above which a design is not worth starting from: that is a guessing network."""
+
+
+def needs_foreknowledge(config: RunConfig) -> bool:
+    """Whether a search asks for predicted errors."""
+    options = config.search
+    return options.method == "nsga2" and (options.surrogate or options.initial == "agn")
+
+
+def make_optimizer(
+    config: RunConfig, prepared: Prepared, meter: Meter, exact_accuracy: float, known: Foreknowledge | None
+) -> tuple[Optimizer, Screen | None]:
+    """The optimizer of a run, with the designs it starts from, and its screen where it has one."""
+    options = config.search
+    screen = _screen(config, prepared, exact_accuracy, known) if known is not None and options.surrogate else None
+    initial = None
+    if options.method == "nsga2":
+        initial = _initial(config, prepared, meter, exact_accuracy, known)
+    optimizer = make_search(
+        options.method,
+        prepared.space,
+        exact_index=prepared.library.exact_index,
+        population_size=options.population_size,
+        n_generations=options.generations,
+        n_evaluations=options.evaluations,
+        seed=options.seed,
+        initial=initial,
+        screen=screen,
+    )
+    return optimizer, screen
+
+
+def _screen(config: RunConfig, prepared: Prepared, exact_accuracy: float, known: Foreknowledge) -> Screen:
+    model = make_surrogate(
+        known.noise,
+        exact_accuracy=exact_accuracy,
+        n_classes=prepared.n_classes,
+        n_images=prepared.evaluator.n_images,
+        sensitivity=known.sensitivity,
+    )
+    floor = config.search.accuracy_floor
+    return Screen(
+        prepared.space,
+        model,
+        energy_rel=prepared.accelerator.energy_rel,
+        layer_weights=prepared.n_multiplications,
+        multiplier_energies=prepared.library.energy_rel,
+        exact_loss=1.0 - exact_accuracy,
+        loss_limit=None if floor is None else exact_accuracy - floor,
+        n_tiles=prepared.accelerator.n_tiles,
+    )
+
+
+def _initial(
+    config: RunConfig, prepared: Prepared, meter: Meter, exact_accuracy: float, known: Foreknowledge | None
+) -> NDArray[np.int64]:
+    """Genomes to start from, int64 [k, n_genes], the exact design first."""
+    options, space, exact_index = config.search, prepared.space, prepared.library.exact_index
+    n_designs = options.initial_designs or options.population_size
+    if options.initial == "random":
+        return space.encode(prepared.exact[None])
+    if options.initial == "agn":
+        matched = _tolerated(prepared, known, n_designs=n_designs - 1)
+        return initial_designs(space, exact_index, matched=matched, n_uniform=0)[:n_designs]
+    matched = _matched(config, prepared, meter, exact_accuracy) if options.initial == "sensitivity" else None
+    n_uniform = n_designs if options.initial == "uniform" else max(1, n_designs // 3)
+    return initial_designs(space, exact_index, matched=matched, n_uniform=n_uniform)[:n_designs]
+
+
+def _tolerated(prepared: Prepared, known: Foreknowledge, *, n_designs: int) -> NDArray[np.int64]:
+    """Assignments matched to learned tolerances, at all scales, spread over the energy range; nothing is simulated.
+
+    Where tiles limit a design, the sensitivities that were learned with the tolerances are matched instead, over
+    subsets of the library.
+    """
+    energies, counts = prepared.library.energy_rel, prepared.n_multiplications
+    n_tiles = prepared.accelerator.n_tiles
+    if n_tiles is not None:
+        losses = known.sensitivity[:, None] * known.noise
+        return matched_assignments(
+            losses, energies, n_multiplications=counts, n_designs=n_designs, n_tiles=n_tiles,
+            max_loss=MAX_PREDICTED_LOSS,
+        )  # fmt: skip
+    designs = tolerance_curve(known.residual_std, known.tolerance, energies, n_multiplications=counts)
+    growth = (known.sensitivity * known.noise[np.arange(len(counts)), designs]).sum(axis=1)
+    designs = designs[growth <= MAX_PREDICTED_LOSS]
+    return designs[spread(energies[designs] @ (counts / counts.sum()), n_designs)]
+
+
+def _matched(
+    config: RunConfig, prepared: Prepared, meter: Meter, exact_accuracy: float
+) -> NDArray[np.int64] | None:
+    """Assignments matched to measured single-layer losses; `None` where the budget is too small to measure them."""
+    options, n_layers, n_multipliers = config.search, len(prepared.layers), len(prepared.library)
+    total = options.evaluations or options.population_size * options.generations
+    n_probes = min(int(PROBE_SHARE * total / n_layers), MAX_PROBES)
+    if n_probes < 1:
+        _log.info("too few evaluations to measure single layers: starting from uniform designs")
+        return None
+    sizes = {"n_layers": n_layers, "n_multipliers": n_multipliers, "exact_index": prepared.library.exact_index}
+    sizes["probes"] = probe_multipliers(prepared.library.energy_rel, n_probes)
+    assignments = sensitivity_assignments(**sizes)
+    fits = prepared.space.is_representable(assignments)
+    if not fits.any():
+        _log.info("%s cannot approximate single layers: starting from uniform designs", prepared.accelerator.name)
+        return None
+    accuracies = np.full(len(assignments), np.nan)
+    accuracies[fits] = meter(prepared.space.decode(prepared.space.encode(assignments[fits]))).accuracy
+    return matched_assignments(
+        loss_matrix(accuracies, exact_accuracy, **sizes),
+        prepared.library.energy_rel,
+        n_multiplications=prepared.n_multiplications,
+        n_designs=max(1, options.population_size - 1 - options.population_size // 3),
+        n_tiles=prepared.accelerator.n_tiles,
+    )

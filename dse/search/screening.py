@@ -1,0 +1,213 @@
+"""Which of many proposed designs are worth simulating: a surrogate screens them [ours].
+
+The gain of a design with energy `e` and predicted loss `N(mean, std^2)` is the expected growth of the hypervolume of
+what was measured (Emmerich et al., "Single- and multiobjective evolutionary optimization assisted by Gaussian random
+field metamodels", IEEE Trans. Evol. Comput. 10(4), 2006), with the loss on a square-root axis: halving a small loss is
+worth about as much there as halving a large one. Designs are picked greedily; a picked one counts with its mean
+while the next is sought. A design whose optimistic loss, `mean - CONFIDENCE std`, is dominated is ruled out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.polynomial.hermite_e import hermegauss
+from numpy.typing import ArrayLike, NDArray
+
+from dse.cost.accelerators import Designs
+from dse.pareto import front_indices
+from dse.search.matching import matched_assignments
+from dse.search.space import Space, row_keys
+
+CONFIDENCE = 2.0
+"""Standard deviations between the predicted and the optimistic loss."""
+
+REFERENCE = (1.1, 1.0)
+"""Of the hypervolume: relative energy and square root of the loss."""
+
+_NODES, _WEIGHTS = hermegauss(5)
+_SHARES = _WEIGHTS / _WEIGHTS.sum()
+
+
+class LossPrediction(Protocol):
+    """`mean` and `std` of predicted losses, float64 [n]."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+
+class LossModel(Protocol):
+    """Predicts the loss of accuracy; see `dse.robustness.surrogate`.
+
+    Attributes:
+        layer_losses: what every choice adds to an additive loss, float64 [n_layers, n_multipliers].
+    """
+
+    layer_losses: NDArray[np.float64]
+
+    def predict(self, assignments: ArrayLike) -> LossPrediction:
+        """Losses of int [n, n_layers]."""
+
+    def fitted(self, assignments: ArrayLike, losses: ArrayLike) -> "LossModel":
+        """The model fitted to these measured designs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """A batch of designs with the losses predicted before they were simulated, and those measured.
+
+    Attributes:
+        assignments: int64 [n, n_layers].
+        energy_rel: float64 [n].
+        mean, std: of the prediction, float64 [n].
+        measured: loss against the exact design on the search images, float64 [n]; NaN where the evaluation failed.
+    """
+
+    assignments: NDArray[np.int64]
+    energy_rel: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    measured: NDArray[np.float64]
+
+
+class Screen:
+    """Proposes designs and picks the ones to simulate.
+
+    Args:
+        space: what genomes mean.
+        model: predicts losses, before anything is measured.
+        energy_rel: relative energies of designs, float64 [n].
+        layer_weights: share of each layer in the energy, float [n_layers].
+        multiplier_energies: relative energies of the multipliers, float [n_multipliers].
+        exact_loss: `1 - accuracy` of the exact design on the search images.
+        loss_limit: largest loss against the exact design that is wanted; None: any.
+        n_tiles: different multipliers a design may use; None: any number.
+        n_proposals: designs that `propose` makes, at most.
+
+    Attributes:
+        model: fitted to everything learned so far.
+        checked: every batch learned, with what was predicted for it.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        model: LossModel,
+        *,
+        energy_rel: Callable[[Designs], NDArray[np.float64]],
+        layer_weights: ArrayLike,
+        multiplier_energies: ArrayLike,
+        exact_loss: float,
+        loss_limit: float | None = None,
+        n_tiles: int | None = None,
+        n_proposals: int = 200,
+    ) -> None:
+        self.model, self.checked = model, []
+        self._space, self._prior, self._energy_rel = space, model, energy_rel
+        self._layer_weights, self._multiplier_energies = layer_weights, multiplier_energies
+        self._exact_loss, self._loss_limit = exact_loss, loss_limit
+        self._n_tiles, self._n_proposals = n_tiles, n_proposals
+        self._assignments = np.empty((0, space.n_layers), dtype=np.int64)
+        self._F = np.empty((0, 2))
+
+    def learn(self, X: NDArray[np.int64], F: NDArray[np.float64], failed: NDArray[np.bool_]) -> None:
+        """Refit to everything measured so far and this batch; F as told to an optimizer, rows of `failed` ignored."""
+        assignments, prediction = self._predict(X)
+        measured = np.where(failed, np.nan, F[:, 1] - self._exact_loss)
+        self.checked.append(Checked(assignments, F[:, 0], prediction.mean, prediction.std, measured))
+        self._assignments = np.concatenate([self._assignments, assignments[~failed]])
+        self._F = np.concatenate([self._F, np.column_stack([F[:, 0], measured])[~failed]])
+        if len(self._F):
+            # From the prior each time: the fit does not depend on how measurements came in batches.
+            self.model = self._prior.fitted(self._assignments, self._F[:, 1])
+
+    def _predict(self, X: NDArray[np.int64]) -> tuple[NDArray[np.int64], LossPrediction]:
+        assignments = self._space.decode(X).assignments
+        return assignments, self.model.predict(assignments)
+
+    def propose(self) -> NDArray[np.int64]:
+        """Canonical genomes that minimize `energy + lambda * predicted loss` for many lambda, int64 [k, n_genes]."""
+        assignments = matched_assignments(
+            self.model.layer_losses,
+            self._multiplier_energies,
+            n_multiplications=self._layer_weights,
+            n_designs=self._n_proposals,
+            n_tiles=self._n_tiles,
+            max_loss=np.inf,
+        )
+        return self._space.encode(assignments[self._space.is_representable(assignments)])
+
+    def choose(self, X: NDArray[np.int64], n_designs: int, *, n_least: int = 0) -> NDArray[np.int64]:
+        """Rows of X to simulate, most promising first, at most `n_designs`.
+
+        Args:
+            X: proposed genomes, int64 [n, n_genes], all different and not measured yet.
+            n_designs: how many to pick.
+            n_least: pick so many even where everything is ruled out: the model may be wrong.
+        """
+        predicted, energy = self._predict(X)[1], self._energy_rel(self._space.decode(X))
+        front = _Staircase(self._F)
+        optimistic = front.gains(energy, _axis(predicted.mean - CONFIDENCE * predicted.std))
+        if self._loss_limit is not None:
+            optimistic[predicted.mean - CONFIDENCE * predicted.std > self._loss_limit] = 0.0
+        chosen: list[int] = []
+        while len(chosen) < min(n_designs, len(X)):
+            gains = _expected_gains(front, energy, predicted)
+            gains[optimistic <= 0] = 0.0
+            gains[chosen] = -1.0
+            best = int(np.argmax(gains))
+            if gains[best] <= 0:
+                break
+            chosen.append(best)
+            front.add(float(energy[best]), float(_axis(predicted.mean[best])))
+        if len(chosen) < n_least:
+            rest = np.argsort(-optimistic - 1e-3 / (1 + predicted.mean), kind="stable")
+            chosen += [int(i) for i in rest if i not in chosen][: n_least - len(chosen)]
+        return np.array(chosen, dtype=np.int64)
+
+
+class _Staircase:
+    """The measured front, with the loss on its square-root axis, and the hypervolume that points add to it."""
+
+    def __init__(self, F: NDArray[np.float64]) -> None:
+        """F: energy and loss, float64 [n, 2]."""
+        self._points = np.column_stack([F[:, 0], _axis(F[:, 1])])
+        self._sort()
+
+    def add(self, energy: float, height: float) -> None:
+        """One more point."""
+        self._points = np.vstack([self._points, [energy, height]])
+        self._sort()
+
+    def _sort(self) -> None:
+        inside = self._points[(self._points < REFERENCE).all(axis=1)]
+        front = inside[front_indices(inside)] if len(inside) else inside
+        self._points = front
+        self._left = np.concatenate([[-np.inf], front[:, 0]])
+        self._right = np.concatenate([front[:, 0], [REFERENCE[0]]])
+        self._height = np.concatenate([[REFERENCE[1]], front[:, 1]])
+
+    def gains(self, energy: NDArray[np.float64], height: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Hypervolume added by each point alone, float64 [n]."""
+        width = np.maximum(self._right - np.maximum(self._left, energy[:, None]), 0.0)
+        return (width * np.maximum(self._height - height[:, None], 0.0)).sum(axis=1)
+
+
+def _axis(loss: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
+    return np.sqrt(np.maximum(loss, 0.0))
+
+
+def _expected_gains(front: _Staircase, energy: NDArray[np.float64], predicted: LossPrediction) -> NDArray[np.float64]:
+    nodes = [front.gains(energy, _axis(predicted.mean + node * predicted.std)) for node in _NODES]
+    return np.tensordot(_SHARES, np.array(nodes), axes=1)
+
+
+def without_known(X: NDArray[np.int64], known: set[bytes]) -> NDArray[np.int64]:
+    """Rows of X that are not among `known` (`row_keys`) and not copies of earlier rows."""
+    taken, rows = set(known), []
+    for row, key in enumerate(row_keys(X)):
+        if key not in taken:
+            taken.add(key)
+            rows.append(row)
+    return X[rows]
