@@ -209,6 +209,8 @@ class Journal:
             RunError: the disk is full or the file cannot be written; everything appended before is safe.
         """
         new = list(evaluations)
+        if not new:
+            return
         self._write(b"".join(e.to_json().encode() + b"\n" for e in new))
         _absorb(self._known, new)
 

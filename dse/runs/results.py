@@ -12,7 +12,7 @@ from dse.errors import RunError
 from dse.objectives import ACCURACY
 from dse.pareto import nondominated
 from dse.runs.front import SEPARATOR, join_names
-from dse.runs.journal import read_journal
+from dse.runs.journal import Evaluation, longest, read_journal
 from dse.runs.manifest import Manifest, read_manifest
 from dse.runs.store import RunDirectory
 
@@ -68,24 +68,28 @@ class Run:
 
     @cached_property
     def generations(self) -> pd.DataFrame:
-        """Progress of the search: n_gen, n_eval, n_new, cache_hits, hypervolume, best_energy_rel, time_s, ..."""
+        """Progress of the search: n_gen, n_eval, n_new, n_images, hypervolume, best_energy_rel, time_s, ..."""
         if not self.directory.generations.exists():
             raise RunError(f"{self.path} has no generations yet. Repeat its `dse explore` command to continue it")
         return pd.read_csv(self.directory.generations)
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:
-        """Everything measured: split, state, accuracy, energy_rel, energy_saved_pct, is_dominated, assignment, message.
+        """Everything measured, one row an assignment and split.
 
-        `is_dominated` compares within a split; failed evaluations are dominated.
+        Columns: split, state, accuracy, n_images, energy_rel, energy_saved_pct, is_dominated, assignment, message. The
+        state is `ok` where all images were measured, `raced` where a race stopped it early, `partial` where it goes on
+        when the run is continued, or `failed`; accuracy is that of the `n_images` measured. `is_dominated` compares
+        within a split those that are `ok`; all others are dominated.
         """
         names = [m["name"] for m in self.manifest.multipliers]
-        records = read_journal(self.directory.journal)
+        records = list(longest(read_journal(self.directory.journal)).values())
         table = pd.DataFrame(
             {
                 "split": [e.split for e in records],
                 "state": [e.state for e in records],
                 "accuracy": [e.accuracy for e in records],
+                "n_images": [self._n_images(e) for e in records],
                 "energy_rel": [e.energy_rel for e in records],
                 "energy_saved_pct": [100 * (1 - e.energy_rel) for e in records],
                 "is_dominated": np.ones(len(records), dtype=bool),
@@ -94,10 +98,16 @@ class Run:
             }
         )
         F = np.column_stack([table["energy_rel"], ACCURACY.to_minimize(table["accuracy"])]).astype(np.float64)
+        F[table["state"] != "ok"] = np.nan
         for split in table["split"].unique():
             rows = np.flatnonzero(table["split"] == split)
             table.loc[rows, "is_dominated"] = ~nondominated(F[rows])
         return table
+
+    def _n_images(self, evaluation: Evaluation) -> int:
+        # Lines of the first journal format do not tell: they stand for all images.
+        unknown = self.manifest.n_images.get(evaluation.split, 0) if evaluation.state == "ok" else 0
+        return evaluation.n_images or unknown
 
     @cached_property
     def layers(self) -> pd.DataFrame:

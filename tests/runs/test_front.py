@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 
 from dse.cost.accelerators import Designs, make_accelerator
 from dse.runs.front import front_table, wilson_interval
-from dse.runs.loop import Measured
+from dse.runs.measured import Measured
 from dse.testing.fakes import FakeEvaluator, fake_library
 
 
@@ -21,7 +21,9 @@ def test_columns_and_failed_point():
     library = fake_library()
     accelerator = make_accelerator("free", FakeEvaluator().layers, library=library)
     designs = Designs(np.array([[0, 1, 2, 3], [4, 4, 4, 4]]))
-    chosen = Measured(designs, accelerator.energy_rel(designs), np.array([0.7, 0.9]))
+    chosen = Measured(
+        designs, accelerator.energy_rel(designs), np.array([0.7, 0.9]), np.full(2, 60), np.ones(2, dtype=bool)
+    )
     table = front_table(
         chosen,
         np.array([np.nan, 0.88]),

@@ -1,62 +1,22 @@
-"""dse.runs.loop: the meter asks once, keeps to its budget, and the front is chosen on the search images."""
+"""dse.runs.loop: the front is chosen among what was measured on all search images."""
 
 import numpy as np
-import pytest
 
-from dse.cost.accelerators import Designs, make_accelerator
-from dse.runs.execution import Executor
-from dse.runs.journal import Journal
-from dse.runs.loop import BudgetSpent, Measured, Meter, best_energy, objectives, select_candidates, select_front
-from dse.testing.fakes import FakeEvaluator, fake_library
+from dse.cost.accelerators import Designs
+from dse.runs.loop import best_energy, objectives, select_candidates, select_front
+from dse.runs.measured import Measured
 
 EXACT = np.full(4, 4)
 
 
-@pytest.fixture
-def evaluator():
-    return FakeEvaluator()
-
-
-@pytest.fixture
-def make_meter(tmp_path, evaluator):
-    accelerator = make_accelerator("free", evaluator.layers, library=fake_library())
-    with Journal(tmp_path / "evaluations.jsonl") as journal, Executor() as executor:
-        yield lambda budget=None: Meter(
-            evaluator, "search", accelerator=accelerator, journal=journal, executor=executor, budget=budget
-        )
-
-
-def test_same_assignment_is_measured_once(make_meter, evaluator):
-    meter = make_meter()
-    designs = Designs(np.array([[0, 1, 2, 3], [0, 1, 2, 3], [4, 4, 4, 4]]))
-    measured = meter(designs)
-    meter(designs)
-    assert (meter.n_eval, meter.n_new, sum(evaluator.calls)) == (2, 2, 2)
-    assert measured.accuracy[0] == measured.accuracy[1]
-    assert len(meter.everything().designs) == 2
-
-
-def test_replayed_evaluations_count_in_the_budget(make_meter):
-    designs = Designs(np.array([[0, 0, 0, 0], [1, 1, 1, 1], [2, 2, 2, 2]]))
-    make_meter()(designs)
-    meter = make_meter(budget=2)
-    with pytest.raises(BudgetSpent):
-        meter(designs)
-    assert (meter.n_eval, meter.n_new, len(meter.everything().designs)) == (2, 0, 2)
-
-
-def test_known_assignments_are_free_after_the_budget(make_meter):
-    meter = make_meter(budget=1)
-    meter(Designs(EXACT[None]))
-    meter(Designs(EXACT[None]))
-    with pytest.raises(BudgetSpent):
-        meter(Designs(np.zeros((1, 4), dtype=np.int64)))
-
-
-def measured(energy_rel, accuracy, exact_row):
+def measured(energy_rel, accuracy, exact_row, raced=()):
+    n = len(energy_rel)
+    is_complete = ~np.isnan(accuracy) & ~np.isin(np.arange(n), raced)
     assignments = np.arange(len(energy_rel))[:, None] % 4 * np.ones(4, dtype=np.int64)
     assignments[exact_row] = 4
-    return Measured(Designs(assignments), np.array(energy_rel), np.array(accuracy))
+    return Measured(
+        Designs(assignments), np.array(energy_rel), np.array(accuracy), np.where(is_complete, 200, 25), is_complete
+    )
 
 
 def test_front_drops_dominated_failed_and_keeps_exact():
@@ -87,3 +47,14 @@ def test_candidates_are_the_front_then_the_next_one():
     assert select_candidates(everything, **options, n_designs=1).energy_rel.tolist() == [0.5, 0.7, 1.0]
     kept = select_candidates(everything, exact=EXACT, accuracy_floor=0.85, n_designs=10)
     assert kept.energy_rel.tolist() == [0.7, 0.75, 1.0]
+
+
+def test_designs_that_lost_a_race_are_nowhere():
+    everything = measured([1.0, 0.5, 0.2, 0.6], [0.9, 0.8, 0.95, 0.99], exact_row=0, raced=[2, 3])
+    assert np.isnan(objectives(everything)).any(axis=1).tolist() == [False, False, True, True]
+    assert best_energy(everything, 0.8) == 0.5
+    assert np.isnan(best_energy(everything, 0.95))
+    for floor in (None, 0.5):
+        bounds = {"exact": EXACT, "accuracy_floor": floor}
+        assert select_front(everything, **bounds).energy_rel.tolist() == [0.5, 1.0]
+        assert select_candidates(everything, **bounds, n_designs=10).energy_rel.tolist() == [1.0, 0.5]
