@@ -42,7 +42,7 @@ def make_optimizer(
     screen = _screen(config, prepared, exact_accuracy, known) if known is not None and options.surrogate else None
     initial = None
     if options.method == "nsga2":
-        initial = _initial(config, prepared, meter, exact_accuracy, known)
+        initial = initial_genomes(config, prepared, meter, exact_accuracy, known)
     optimizer = make_search(
         options.method,
         prepared.space,
@@ -78,7 +78,7 @@ def _screen(config: RunConfig, prepared: Prepared, exact_accuracy: float, known:
     )
 
 
-def _initial(
+def initial_genomes(
     config: RunConfig, prepared: Prepared, meter: Meter, exact_accuracy: float, known: Foreknowledge | None
 ) -> NDArray[np.int64]:
     """Genomes to start from, int64 [k, n_genes], the exact design first."""
@@ -110,7 +110,7 @@ def _tolerated(prepared: Prepared, known: Foreknowledge, *, n_designs: int) -> N
         )  # fmt: skip
     designs = tolerance_curve(known.residual_std, known.tolerance, energies, n_multiplications=counts)
     growth = (known.sensitivity * known.noise[np.arange(len(counts)), designs]).sum(axis=1)
-    designs = designs[growth <= MAX_PREDICTED_LOSS]
+    designs = designs[(growth <= MAX_PREDICTED_LOSS) & (designs != prepared.library.exact_index).any(axis=1)]
     return designs[spread(energies[designs] @ (counts / counts.sum()), n_designs)]
 
 
