@@ -84,9 +84,10 @@ def n_journaled(out: Path) -> int:
 
 
 def repeated(out: Path) -> list[tuple]:
-    """Split and assignment of everything that was measured more than once."""
+    """Split, assignment, images and state of everything that was measured more than once."""
     records = [json.loads(line) for line in (out / "evaluations.jsonl").read_text().splitlines()]
-    counts = Counter((r["split"], tuple(r["assignment"])) for r in records if r["kind"] == "evaluation")
+    records = [r for r in records if r["kind"] == "evaluation"]
+    counts = Counter((r["split"], tuple(r["assignment"]), r.get("n_images"), r["state"]) for r in records)
     return [key for key, count in counts.items() if count > 1]
 
 

@@ -148,14 +148,15 @@ class Meter:
         return len(keys)
 
     def _run(self, batch: _Batch, rows: NDArray[np.int64]) -> None:
-        """Measures some rows of a batch, stage by stage."""
-        rows = np.array([i for i in rows if self._asked.get(batch.keys[i], 0) < self._all], dtype=np.int64)
-        for stop in batch.stops:
-            self._measure(batch, rows, stop)
-            batch.n_images[rows] = stop
-            if stop < self._all:
-                rows = rows[[self._is_measured(batch.keys[i], stop) for i in rows]]
-                rows = self._drop_beaten(batch, rows, stop)
+        """Measures some rows of a batch: those with a rival stage by stage, then the rest of all that are left."""
+        is_open = np.array([self._asked.get(batch.keys[i], 0) < self._all for i in rows], dtype=np.bool_)
+        has_rival = np.array([batch.rivals[i] is not None for i in rows], dtype=np.bool_)
+        racing = rows[is_open & has_rival]
+        for stop in batch.stops[:-1]:
+            self._measure(batch, racing, stop)
+            racing = racing[[self._is_measured(batch.keys[i], stop) for i in racing]]
+            racing = self._drop_beaten(batch, racing, stop)
+        self._measure(batch, np.union1d(rows[is_open & ~has_rival], racing), self._all)
 
     def _is_measured(self, key: tuple[int, ...], stop: int) -> bool:
         found = self._find(key)
@@ -163,7 +164,7 @@ class Meter:
 
     def _drop_beaten(self, batch: _Batch, rows: NDArray[np.int64], stop: int) -> NDArray[np.int64]:
         """The rows that go on; what is told of the others is filled in, and that they lost is journaled."""
-        hits = {int(i): self._find(batch.keys[i]).first_hits(stop) for i in rows if batch.rivals[i] is not None}
+        hits = {int(i): self._find(batch.keys[i]).first_hits(stop) for i in rows}
         paired = [i for i in hits if hits[i] is not None]
         if not paired:
             return rows
@@ -186,6 +187,7 @@ class Meter:
 
     def _measure(self, batch: _Batch, rows: NDArray[np.int64], stop: int) -> None:
         """Makes the outcomes of the first `stop` images known, unless the evaluation fails."""
+        batch.n_images[rows] = stop
         missing: dict[int, list[int]] = {}  # by images that are known
         for key, i in {batch.keys[i]: int(i) for i in reversed(rows)}.items():
             self._asked[key] = max(self._asked.get(key, 0), stop)

@@ -3,6 +3,7 @@
 import pytest
 
 from dse.errors import RunError
+from dse.runs.journal import Evaluation, Journal
 from dse.runs.results import open_run
 from dse.runs.runner import Silent, run
 
@@ -24,6 +25,25 @@ def test_evaluations_mark_what_is_dominated(tmp_path, evaluator, config):
     searched = result.evaluations[result.evaluations["split"] == "search"]
     best = searched[~searched["is_dominated"]]
     assert set(best["assignment"]) >= set(result.front.loc[~result.front["is_exact"], "assignment"])
+
+
+def test_evaluations_show_the_longest_stage(tmp_path, evaluator, config):
+    run(config, tmp_path)
+    before = open_run(tmp_path).evaluations
+    assert (before["n_images"] == 200).all()
+    assert (before["state"] == "ok").all()
+
+    def stage(assignment, state, n_images=0, hits="", accuracy=1.0):
+        return Evaluation("search", assignment, "another", accuracy, state, "", 0.01, None, n_images, hits)
+
+    with Journal(tmp_path / "evaluations.jsonl") as journal:
+        journal.append([stage((0, 0, 0, 1), "partial", 8, "ff"), stage((0, 0, 0, 2), "partial", 16, "ffff")])
+        journal.append([stage((0, 0, 0, 1), "raced", 8, "ff"), stage((0, 0, 0, 3), "ok")])
+    table = open_run(tmp_path).evaluations.iloc[len(before) :]
+    assert table["state"].tolist() == ["raced", "partial", "ok"]
+    assert table["n_images"].tolist() == [8, 16, 200]
+    assert table["is_dominated"].tolist() == [True, True, False]
+    assert table["assignment"].iloc[0] == "t8;t8;t8;t6"
 
 
 def test_representations(tmp_path, evaluator, config):
