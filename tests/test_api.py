@@ -152,3 +152,12 @@ def test_front_is_chosen_on_all_search_images(tmp_path):
     assert run.manifest.n_images == {"search": 20, "confirm": 449, "report": 40}
     for _, point in run.front.iterrows():
         assert point["accuracy_search"] == evaluations["confirm", point["assignment"]]
+
+
+def test_plain_gives_way_to_what_is_asked_for():
+    from dse.api import configure
+
+    search = configure(None, {"plain": True})[0].search
+    assert (search.initial, search.surrogate, search.racing) == ("random", False, False)
+    search = configure(None, {"plain": True, "initial": "uniform", "racing": True})[0].search
+    assert (search.initial, search.surrogate, search.racing) == ("uniform", False, True)

@@ -179,5 +179,5 @@ def test_every_option_reaches_the_configuration():
     from dse.api import OPTIONS, explore
 
     names = set(inspect.signature(cli.explore).parameters) - {"run_file", "out", "output_format"}
-    assert names == set(OPTIONS)
-    assert set(inspect.signature(explore).parameters) - {"run_file", "out", "watch"} == set(OPTIONS)
+    assert names == {*OPTIONS, "plain"}
+    assert set(inspect.signature(explore).parameters) - {"run_file", "out", "watch"} == names

@@ -34,6 +34,7 @@ from dse.runs.manifest import Manifest, check_continues, read_manifest
 from dse.runs.preparation import Inputs, Prepared, prepare
 from dse.runs.results import Run, open_run
 from dse.runs.store import RunDirectory, RunLock, write_atomic, write_table
+from dse.search.racing import Race
 
 _log = logging.getLogger("dse")
 
@@ -138,7 +139,7 @@ def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, obs
 
         meter = Meter(
             prepared.evaluator, "search", accelerator=prepared.accelerator, journal=journal, executor=executor,
-            budget=config.search.evaluations, on_results=on_results,
+            budget=config.search.evaluations, race=_race(config), on_results=on_results,
         )  # fmt: skip
         rows: list[dict[str, Any]] = []
 
@@ -167,6 +168,11 @@ def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, obs
         _write_front(
             directory, prepared, select_front(measured, **bounds), later("report", prepared.report_evaluator)
         )
+
+
+def _race(config: RunConfig) -> Race | None:
+    """The other methods are baselines, which measure all that they ask for."""
+    return Race() if config.search.racing and config.search.method == "nsga2" else None
 
 
 def _is_small(prepared: Prepared) -> bool:
