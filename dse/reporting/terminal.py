@@ -110,7 +110,7 @@ class Watch:
         if self._bar is None:
             self._console.print(text, markup=False)
         else:
-            done = progress.n_gen if self._start.n_generations else progress.n_eval
+            done = progress.n_gen if self._start.n_generations else _evaluations_spent(progress, self._start)
             self._bar.update(self._task, completed=done, description=text)
 
 
@@ -148,9 +148,14 @@ def seconds_left(progress: loop.Progress, start: loop.Start | None) -> float | N
     if start and start.n_generations:
         shares.append(progress.n_gen / start.n_generations)
     if start and start.n_evaluations:
-        shares.append(progress.n_eval / start.n_evaluations)
+        shares.append(_evaluations_spent(progress, start) / start.n_evaluations)
     share = max(shares, default=0.0)
     return None if share <= 0 else max(0.0, progress.time_s * (1 - share) / share)
+
+
+def _evaluations_spent(progress: loop.Progress, start: loop.Start) -> float:
+    """In evaluations on all images; a race measures many designs on a part of them."""
+    return progress.n_images / start.n_images_search
 
 
 def _duration(seconds: float) -> str:

@@ -1,5 +1,7 @@
 """dse.reporting.terminal: lines of progress, and tables."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -21,6 +23,11 @@ def test_progress_tells_all_that_matters():
 @pytest.mark.parametrize(("n_gen", "expected"), [(0, None), (1, 90.0), (10, 0.0)])
 def test_time_left(n_gen, expected):
     assert seconds_left(Progress(n_gen=n_gen, time_s=10.0), START) == expected
+
+
+def test_time_left_of_a_budget_counts_images():
+    start = replace(START, n_generations=None, n_evaluations=40)
+    assert seconds_left(Progress(n_eval=35, n_images=100, time_s=10.0), start) == 30.0
 
 
 def test_watch_prints_lines_where_there_is_no_terminal(capsys):
