@@ -12,7 +12,8 @@ from dse.testing.fakes import FakeEvaluator, use_fakes
 @pytest.fixture
 def finished(tmp_path, monkeypatch):
     use_fakes(monkeypatch, FakeEvaluator())
-    return run(parse_config("[search]\npopulation_size = 8\ngenerations = 4"), tmp_path)
+    plain = "initial = 'random'\nsurrogate = false\nracing = false"
+    return run(parse_config(f"[search]\npopulation_size = 8\ngenerations = 4\n{plain}"), tmp_path)
 
 
 def test_losses_are_relative_to_the_exact_network(finished):
