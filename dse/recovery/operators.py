@@ -125,7 +125,7 @@ class OperatorBank:
         if not correction.slope.any():
             return LayerOperator(sums, layer.scale, bias)
         slope = correction.slope.to(torch.float32)
-        input_sums = self._input_sum(layer_index, self.backend)
+        input_sums = self.input_sums(layer_index, self.backend)
         return LayerOperator(sums, layer.scale, bias, slope=slope, input_sums=input_sums)
 
     def error_table(self, layer_index: int) -> np.ndarray:
@@ -167,7 +167,7 @@ class OperatorBank:
         return fit_correction(*observed, is_sloped=self.recovery.sum_compensation)
 
     def _observe(self, layer_index: int, sums: PreparedConv, codes: torch.Tensor) -> Observed:
-        exact, input_sum = self.exact_sums(layer_index), self._input_sum(layer_index)
+        exact, input_sum = self.exact_sums(layer_index), self.input_sums(layer_index)
         errors, totals = [], []
         for chunk in codes.split(BATCH_SIZE):
             error = sums(chunk).to(torch.float64) - exact(chunk).to(torch.float64)
@@ -182,7 +182,8 @@ class OperatorBank:
             self._packed_exact[layer_index] = prepare(problem, self._exact)
         return self._packed_exact[layer_index]
 
-    def _input_sum(self, layer_index: int, backend: str = "auto") -> PreparedConv:
+    def input_sums(self, layer_index: int, backend: str = "auto") -> PreparedConv:
+        """`SUM_k x_k` of every output, repeated for each channel of a group, from codes."""
         key = (layer_index, backend)
         if key not in self._input_sums:
             problem = _input_sum_problem(self.network.integer_layers[layer_index].problem)

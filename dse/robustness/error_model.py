@@ -19,7 +19,7 @@ a layer and of a filter. Three models:
   joins the patches: `Var_j(SUM_k (r[x_jk] + phi[x_jk] psi[w_fk]))` for each filter. Neighboring pixels and a filter's
   structure correlate these terms, which the rest takes for independent;
 - the rest is summed over the weights that are there: `SUM_k Var_{p_k}(rest[x, w_fk])`.
-What each gives is in `results/error_model.md`.
+What they give together is in `results/error_model.md`.
 
 Grouped convolutions: patches, filters and weights of each group by themselves; outputs are then pooled (mean of the
 variances within the channels plus variance of their means). `std_folded` is without the differences of means;

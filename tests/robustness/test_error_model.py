@@ -57,7 +57,7 @@ def _measured(bank):
     found = np.zeros((4, bank.network.n_layers, len(bank.library)))
     for layer, codes in enumerate(bank.codes):
         exact = bank.exact_sums(layer)(codes).double()
-        sums = bank._input_sum(layer)(codes).double().transpose(0, 1).flatten(1)
+        sums = bank.input_sums(layer)(codes).double().transpose(0, 1).flatten(1)
         sums -= sums.mean(1, keepdim=True)
         for m, multiplier in enumerate(bank.library):
             outputs = prepare(bank._tuned(layer, multiplier), multiplier)(codes).double()
