@@ -13,8 +13,9 @@ from dse.runs.preparation import Prepared
 from dse.search.matching import matched_assignments, spread, tolerance_curve
 from dse.search.methods import make_search
 from dse.search.optimizers import Optimizer
-from dse.search.screening import Screen
+from dse.search.screening import Screen, without_known
 from dse.search.seeding import initial_designs, loss_matrix, probe_multipliers, sensitivity_assignments
+from dse.search.space import row_keys
 
 _log = logging.getLogger("dse")
 
@@ -95,23 +96,34 @@ def initial_genomes(
 
 
 def _tolerated(prepared: Prepared, known: Foreknowledge, *, n_designs: int) -> NDArray[np.int64]:
-    """Assignments matched to learned tolerances, at all scales, spread over the energy range; nothing is simulated.
+    """Designs that learned tolerances suggest, spread over the energy range; nothing is simulated.
 
-    Where tiles limit a design, the sensitivities that were learned with the tolerances are matched instead, over
-    subsets of the library.
+    Half are AGN's: in each layer the cheapest multiplier that it tolerates, with all tolerances scaled together. Half
+    [ours] trade the energy of a multiplier against the growth of the cross-entropy that the layer's sensitivity,
+    learned in the same search, predicts; tiled accelerators get only these, over subsets of the library.
     """
     energies, counts = prepared.library.energy_rel, prepared.n_multiplications
-    n_tiles = prepared.accelerator.n_tiles
-    if n_tiles is not None:
-        losses = known.sensitivity[:, None] * known.noise
-        return matched_assignments(
-            losses, energies, n_multiplications=counts, n_designs=n_designs, n_tiles=n_tiles,
-            max_loss=MAX_PREDICTED_LOSS,
-        )  # fmt: skip
-    designs = tolerance_curve(known.residual_std, known.tolerance, energies, n_multiplications=counts)
-    growth = (known.sensitivity * known.noise[np.arange(len(counts)), designs]).sum(axis=1)
-    designs = designs[(growth <= MAX_PREDICTED_LOSS) & (designs != prepared.library.exact_index).any(axis=1)]
-    return designs[spread(energies[designs] @ (counts / counts.sum()), n_designs)]
+    growth = known.sensitivity[:, None] * known.noise
+    traded = matched_assignments(
+        growth, energies, n_multiplications=counts, n_designs=n_designs, n_tiles=prepared.accelerator.n_tiles,
+        max_loss=MAX_PREDICTED_LOSS,
+    )  # fmt: skip
+    if prepared.accelerator.n_tiles is not None:
+        return traded
+    matched = tolerance_curve(known.residual_std, known.tolerance, energies, n_multiplications=counts)
+    matched = matched[growth[np.arange(len(counts)), matched].sum(axis=1) <= MAX_PREDICTED_LOSS]
+    chosen = np.empty((0, len(counts)), dtype=np.int64)
+    for designs, n_wanted in ((matched, n_designs // 2), (traded, n_designs), (matched, n_designs)):
+        new = without_known(designs, set(row_keys(chosen)))
+        chosen = np.concatenate([chosen, _spread(new, n_wanted - len(chosen), prepared)])
+    return chosen
+
+
+def _spread(designs: NDArray[np.int64], n_designs: int, prepared: Prepared) -> NDArray[np.int64]:
+    """At most `n_designs` of designs sorted by energy, without the exact one."""
+    designs = designs[(designs != prepared.library.exact_index).any(axis=1)]
+    weights = prepared.n_multiplications / prepared.n_multiplications.sum()
+    return designs[spread(prepared.library.energy_rel[designs] @ weights, n_designs)] if n_designs > 0 else designs[:0]
 
 
 def _matched(
@@ -132,7 +144,7 @@ def _matched(
         _log.info("%s cannot approximate single layers: starting from uniform designs", prepared.accelerator.name)
         return None
     accuracies = np.full(len(assignments), np.nan)
-    accuracies[fits] = meter(prepared.space.decode(prepared.space.encode(assignments[fits]))).accuracy
+    accuracies[fits] = meter(prepared.space.decode(prepared.space.encode(assignments[fits])), is_raced=False).accuracy
     return matched_assignments(
         loss_matrix(accuracies, exact_accuracy, **sizes),
         prepared.library.energy_rel,

@@ -4,7 +4,7 @@ Both are kept in the run directory and always used as read from there: a search 
 very numbers that it began with.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -113,10 +113,13 @@ def foreknow(
     return Foreknowledge(residual_std, output_std, sigma, sensitivity)
 
 
-def predictions_table(batches: Sequence[Checked], names: Sequence[str]) -> pd.DataFrame:
+def predictions_table(
+    batches: Sequence[Checked], complete: Set[tuple[int, ...]], names: Sequence[str]
+) -> pd.DataFrame:
     """Predicted beside measured losses, the content of `predictions.csv`.
 
-    One row a simulated design: batch, energy_rel, predicted_loss, predicted_std, measured_loss, assignment.
+    One row a simulated design: batch, energy_rel, predicted_loss, predicted_std, measured_loss, is_complete, assignment.
+    Where a design is not among `complete`, the assignments measured on all images, its measured loss is an estimate.
     """
     rows = [
         {
@@ -125,6 +128,7 @@ def predictions_table(batches: Sequence[Checked], names: Sequence[str]) -> pd.Da
             "predicted_loss": batch.mean,
             "predicted_std": batch.std,
             "measured_loss": batch.measured,
+            "is_complete": [tuple(row) in complete for row in batch.assignments.tolist()],
             "assignment": [join_names(row, names) for row in batch.assignments],
         }
         for number, batch in enumerate(batches)

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dse.config import RunConfig
@@ -205,7 +206,9 @@ def _search(
         optimizer, prepared.space, meter, accuracy_floor=floor, display_floor=display_floor, on_generation=on_generation
     )
     if screen is not None:
-        write_table(directory.predictions, predictions_table(screen.checked, prepared.library.names))
+        everything = meter.everything()
+        complete = set(everything.take(np.flatnonzero(everything.is_complete)).keys)
+        write_table(directory.predictions, predictions_table(screen.checked, complete, prepared.library.names))
     _log.info("search ended: %s", optimizer.finish_reason or f"all {options.evaluations} evaluations done")
 
 

@@ -74,8 +74,10 @@ def test_damaged_files_are_told(tmp_path, guide):
 
 def test_predictions_stand_beside_what_was_measured():
     batch = Checked(np.array([[0, 4]]), np.array([0.5]), np.array([0.1]), np.array([0.02]), np.array([0.12]))
-    table = predictions_table([batch, batch], NAMES)
+    table = predictions_table([batch, batch], {(0, 4)}, NAMES)
     assert list(table["batch"]) == [0, 1]
     assert table.loc[0, "assignment"] == "t8;exact"
+    assert table["is_complete"].all()
+    assert not predictions_table([batch], {(1, 4)}, NAMES)["is_complete"].any()
     assert table.loc[0, ["predicted_loss", "predicted_std", "measured_loss"]].tolist() == [0.1, 0.02, 0.12]
-    assert isinstance(predictions_table([], NAMES), pd.DataFrame)
+    assert isinstance(predictions_table([], set(), NAMES), pd.DataFrame)
