@@ -1,0 +1,54 @@
+"""dse.robustness.checkpoint: one file, of one search, replaced in one step."""
+
+import logging
+
+import pytest
+import torch
+
+from dse.errors import RunError
+from dse.robustness.checkpoint import load_checkpoint, save_checkpoint
+
+STATE = {"key": "k", "learning_rate": 0.1, "n_done": 5, "values": torch.arange(3)}
+
+
+def test_round_trip_leaves_one_file(tmp_path):
+    path = tmp_path / "deep" / "state.pt"
+    assert load_checkpoint(path, key="k", learning_rate=0.1) is None
+    for _ in range(2):
+        save_checkpoint(path, STATE)
+    assert torch.equal(load_checkpoint(path, key="k", learning_rate=0.1)["values"], STATE["values"])
+    assert [file.name for file in path.parent.iterdir()] == ["state.pt"]
+
+
+def test_other_searches_and_other_files_are_refused(tmp_path):
+    path = tmp_path / "state.pt"
+    save_checkpoint(path, STATE)
+    with pytest.raises(RunError, match="belongs to a search with other settings"):
+        load_checkpoint(path, key="other", learning_rate=0.1)
+    for content in (b"", b"nonsense", path.read_bytes()[:200]):
+        path.write_bytes(content)
+        with pytest.raises(RunError, match="is not a checkpoint of a tolerance search"):
+            load_checkpoint(path, key="k", learning_rate=0.1)
+
+
+def test_code_in_a_file_is_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (exec, ("raise SystemExit",))
+
+    torch.save({"key": Evil()}, tmp_path / "state.pt")
+    with pytest.raises(RunError, match="is not a checkpoint"):
+        load_checkpoint(tmp_path / "state.pt", key="k", learning_rate=0.1)
+
+
+def test_another_learning_rate_is_told(tmp_path, caplog):
+    save_checkpoint(tmp_path / "state.pt", STATE)
+    with caplog.at_level(logging.WARNING, logger="dse"):
+        load_checkpoint(tmp_path / "state.pt", key="k", learning_rate=0.01)
+    assert "continuing after step 5, so far with learning rate 0.1, now 0.01" in caplog.text
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot write checkpoint"):
+        save_checkpoint(tmp_path / "file" / "state.pt", STATE)
