@@ -1,8 +1,8 @@
 """What a simulated image buys: hypervolume against cost for several ways to search.
 
-    python benchmarks/bench_search.py run --method full --seed 0 --out runs/search        # one search
-    python benchmarks/bench_search.py all --seeds 5 --out runs/search                     # all of them, one after another
-    python benchmarks/bench_search.py collect --runs runs/search --out results/search     # tables and pictures
+    python benchmarks/bench_search.py run --method full --seed 0 --out runs/search      # one search
+    python benchmarks/bench_search.py all --seeds 5 --out runs/search                   # all of them, one by one
+    python benchmarks/bench_search.py collect --runs runs/search --out results/search   # tables and pictures
 
 Every search runs in `OUT/METHOD/s<SEED>` and continues when its command is repeated. Methods:
 
@@ -11,7 +11,7 @@ Every search runs in `OUT/METHOD/s<SEED>` and continues when its command is repe
 - `agn-nsga2`: from designs matched to learned tolerances
 - `full`: that, with surrogate and racing (the defaults of `dse explore`)
 - `random`: random search
-- `optuna`: Optuna's NSGA-II on the same evaluator, with Optuna's defaults but for the population (needs `pip install optuna`)
+- `optuna`: Optuna's NSGA-II on the same evaluator, its defaults but for the population (`pip install optuna`)
 
 Cost is counted in simulated images (divided by the search images: full evaluations); what was simulated before is free.
 Hypervolumes are those of the search images, with the reference point of every run; `--remeasure N` measures the
@@ -79,8 +79,8 @@ def run_optuna(stage: Path, seed: int, path: Path, n_evaluations: int) -> None:
         study.tell(trial, known[key].tolist())
         if len(known) % POPULATION == 0 and (not rows or rows[-1]["n_eval"] != len(known)):
             F = np.array(list(known.values()))
-            rows.append({"n_eval": len(known), "n_images": len(known) * prepared.evaluator.n_images,
-                         "hypervolume": hypervolume(F, REFERENCE_POINT), "time_s": time.monotonic() - begin})  # fmt: skip
+            cost = {"n_eval": len(known), "n_images": len(known) * prepared.evaluator.n_images}
+            rows.append({**cost, "hypervolume": hypervolume(F, REFERENCE_POINT), "time_s": time.monotonic() - begin})
     path.mkdir(parents=True, exist_ok=True)
     F = np.array(list(known.values()))
     front = pd.DataFrame(np.array(list(known))[front_indices(F)], columns=names)
@@ -219,7 +219,7 @@ def main() -> None:
     gather.add_argument("--runs", type=Path, required=True)
     gather.add_argument("--remeasure", type=int, default=0, metavar="IMAGES")
     for verb in (one, every, gather):
-        verb.add_argument("--stage", type=Path, default=STAGE, help="a run file; everything but the search comes from it")
+        verb.add_argument("--stage", type=Path, default=STAGE, help="a run file: everything but the search")
         verb.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     if options.verb == "run":

@@ -129,8 +129,8 @@ def explore(
         evaluations: different designs measured, at most.
         seed: of the search.
         accuracy_floor: in [0, 1]; designs below are not wanted.
-        initial: `agn` (matched to learned tolerances), `sensitivity` (to measured losses of single layers), `uniform` or
-            `random`.
+        initial: `agn` (matched to learned tolerances), `sensitivity` (to measured losses of single layers), `uniform`
+            or `random`.
         initial_designs: how many of these; a population by default.
         surrogate: simulate only offspring that a prediction of the loss cannot rule out.
         racing: stop simulating a design once it is beaten, with confidence, on the images so far.

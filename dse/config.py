@@ -103,8 +103,8 @@ class SearchConfig(_Table):
     """`evaluations` bounds the measured designs, `accuracy_floor` in [0, 1] is a constraint.
 
     `initial`: where NSGA-II starts; `initial_designs`: how many designs that gives, `None` is a population.
-    `surrogate`: simulate only offspring that a prediction cannot rule out; `racing`: stop simulating a design once it is
-    beaten on the images so far. Random initial designs without both are plain ALWANN.
+    `surrogate`: simulate only offspring that a prediction cannot rule out; `racing`: stop simulating a design once it
+    is beaten on the images so far. Random initial designs without both are plain ALWANN.
     """
 
     method: Method = "nsga2"

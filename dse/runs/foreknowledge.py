@@ -118,8 +118,9 @@ def predictions_table(
 ) -> pd.DataFrame:
     """Predicted beside measured losses, the content of `predictions.csv`.
 
-    One row a simulated design: batch, energy_rel, predicted_loss, predicted_std, measured_loss, is_complete, assignment.
-    Where a design is not among `complete`, the assignments measured on all images, its measured loss is an estimate.
+    One row a simulated design: batch, energy_rel, predicted_loss, predicted_std, measured_loss, is_complete and
+    assignment. Where a design is not among `complete`, the assignments measured on all images, its measured loss is an
+    estimate.
     """
     rows = [
         {

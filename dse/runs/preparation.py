@@ -70,7 +70,18 @@ class NetworkGuide:
 
     def learn_tolerances(self, on_step: OnStep) -> Tolerances:
         """See `Guide`."""
-        raise NotImplementedError
+        from dse.robustness.tolerance_cache import load_or_search_tolerances
+        from dse.robustness.tolerances import AgnSettings
+
+        options = self.config.tolerances.model_dump(exclude={"method", "training_images"})
+        settings = AgnSettings(**options, trains_weights=self.config.tolerances.method == "trained")
+        return load_or_search_tolerances(
+            self.network,
+            self.evaluator.bank.network,
+            self.training,
+            settings,
+            on_step=lambda n_done, n_steps, loss, sigma: on_step(n_done, n_steps),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,116 @@
+"""Matched assignments for a sweep of AGN's lambda: energy and accuracy before any retraining.
+
+    python benchmarks/agn_curve.py benchmarks/runs/resnet20_agn.toml --out results/agn
+
+For every lambda the tolerances of the network as given (frozen weights), the cheapest multiplier of every layer within
+them, its energy, and its accuracy on the report images, bit-exact. Beside it, from the same searches: all tolerances of
+one lambda scaled together, and designs that trade energy against the learned sensitivities [ours]. Nothing here is a
+search over measured designs: each assignment is computed from predictions alone, and then measured.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dse.config import load_config
+from dse.robustness.agn import search_tolerances
+from dse.robustness.tolerances import AgnSettings
+from dse.runs.preparation import Inputs, prepare
+from dse.search.matching import matched_assignments, spread, tolerance_assignments, tolerance_curve
+
+COEFFICIENTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+N_CURVE = 12
+MAX_GROWTH = 2.0
+
+
+def learn(prepared, coefficient: float, trains_weights: bool = False):
+    bank = prepared.guide.evaluator.bank
+    settings = AgnSettings(coefficient=coefficient, trains_weights=trains_weights)
+    return search_tolerances(None, bank.network, prepared.guide.training, settings)
+
+
+def energy_of(prepared, X: np.ndarray) -> np.ndarray:
+    return prepared.accelerator.energy_rel(prepared.space.decode(prepared.space.encode(X)))
+
+
+def by_energy(prepared, X: np.ndarray, n_designs: int) -> np.ndarray:
+    X = np.unique(X, axis=0)
+    energy = energy_of(prepared, X)
+    order = np.argsort(energy)
+    return X[order][spread(energy[order], n_designs)]
+
+
+def assignments(prepared, learned: dict, residual: np.ndarray, output_std: np.ndarray) -> pd.DataFrame:
+    """Rows of method, coefficient, assignment."""
+    energies, counts = prepared.library.energy_rel, prepared.n_multiplications
+    noise = (residual / output_std[:, None]) ** 2
+    rows = []
+    for coefficient, found in learned.items():
+        matched = tolerance_assignments(residual, found.sigma * output_std, energies)
+        rows.append(("matched, lambda", coefficient, matched[0]))
+    middle = learned[0.2]
+    growth = middle.sensitivity[:, None] * noise
+    curve = tolerance_curve(residual, middle.sigma * output_std, energies, n_multiplications=counts)
+    curve = curve[growth[np.arange(len(counts)), curve].sum(1) <= MAX_GROWTH]
+    traded = matched_assignments(
+        growth, energies, n_multiplications=counts, n_designs=1000, max_loss=MAX_GROWTH
+    )
+    for method, designs in (("matched, scaled", curve), ("traded by sensitivity", traded)):
+        rows += [(method, 0.2, design) for design in by_energy(prepared, designs, N_CURVE)]
+    return pd.DataFrame(rows, columns=["method", "coefficient", "assignment"])
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for (method, rows), marker in zip(table.groupby("method"), "osD", strict=False):
+        rows = rows.sort_values("energy_saved_pct")
+        axes.plot(rows["energy_saved_pct"], rows["lost_points"], marker=marker, ms=4, lw=1, label=method)
+    axes.axhline(1, color="0.5", ls=":", lw=1)
+    axes.set(xlabel="multiplication energy saved (%)", ylabel="accuracy lost (points)", ylim=(12, -1))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run_file", type=Path, help="network, data, library and recovery; its search is not used")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    prepared = prepare(load_config(options.run_file), Inputs())
+    predictions, residual = prepared.guide.predict_errors()
+    learned = {}
+    for coefficient in COEFFICIENTS:
+        begin = time.monotonic()
+        learned[coefficient] = learn(prepared, coefficient)
+        print(f"lambda {coefficient}: {time.monotonic() - begin:.0f} s", flush=True)
+    sigmas = pd.concat(
+        pd.DataFrame({"coefficient": c, "layer": t.layers, "sigma": t.sigma, "is_saturated": t.is_saturated,
+                      "sensitivity": t.sensitivity}) for c, t in learned.items()
+    )  # fmt: skip
+    sigmas.to_csv(options.out / "tolerances.csv", index=False, float_format="%.6g")
+    table = assignments(prepared, learned, residual, predictions.output_std)
+    X = np.stack(table["assignment"])
+    table["energy_saved_pct"] = 100 * (1 - energy_of(prepared, X))
+    exact = float(prepared.report_evaluator(prepared.exact[None])[0])
+    accuracy = []
+    for row, x in zip(table.itertuples(), X, strict=True):
+        accuracy.append(float(prepared.report_evaluator(x[None])[0]))
+        print(f"{row.method} {row.coefficient}: {row.energy_saved_pct:.1f} % saved, {accuracy[-1]:.4f}", flush=True)
+    table["accuracy"], table["exact_accuracy"] = accuracy, exact
+    table["lost_points"] = 100 * (exact - table["accuracy"])
+    table["n_images"] = prepared.report_evaluator.n_images
+    table["assignment"] = [";".join(prepared.library[m].name for m in x) for x in X]
+    table.to_csv(options.out / "curve.csv", index=False, float_format="%.6g")
+    draw(table, options.out / "curve.png")
+    print(table.drop(columns="assignment").round(2).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
