@@ -37,14 +37,14 @@ POPULATION = 50
 PLAIN = {"surrogate": False, "racing": False}
 METHODS = {
     "random-nsga2": {"initial": "random", "generations": 80, **PLAIN},
-    "uniform-nsga2": {"initial": "uniform", "generations": 20, **PLAIN},
-    "agn-nsga2": {"initial": "agn", "generations": 20, **PLAIN},
-    "full": {"initial": "agn", "generations": 30, "evaluations": 400, "population_size": 24},
-    "random": {"method": "random", "evaluations": 1000},
-    "optuna": {"evaluations": 1000},
+    "uniform-nsga2": {"initial": "uniform", "generations": 6, **PLAIN},
+    "agn-nsga2": {"initial": "agn", "generations": 6, **PLAIN},
+    "full": {"initial": "agn", "generations": 40, "evaluations": 250, "population_size": 24},
+    "random": {"method": "random", "evaluations": 250},
+    "optuna": {"evaluations": 300},
 }
 TARGET_COST = 4000
-CHECKPOINTS = (50, 100, 200, 400, 1000, 4000)
+CHECKPOINTS = (50, 100, 200, 300, 1000, 2000, 4000)
 
 
 def run_method(method: str, seed: int, stage: Path, out: Path) -> None:
@@ -53,7 +53,15 @@ def run_method(method: str, seed: int, stage: Path, out: Path) -> None:
         run_optuna(stage, seed, path, METHODS[method]["evaluations"])
     else:
         options = {"population_size": POPULATION} | METHODS[method]
-        dse.explore(stage, seed=seed, threads=1, out=path, **options)
+        dse.explore(seeded(stage, seed, path), seed=seed, threads=1, out=path, **options)
+
+
+def seeded(stage: Path, seed: int, path: Path) -> Path:
+    """A run file whose tolerances have a seed of their own, so that each search learns and pays for them."""
+    run_file = path.parent / f"s{seed}.toml"
+    run_file.parent.mkdir(parents=True, exist_ok=True)
+    run_file.write_text(f"{stage.read_text()}\n[tolerances]\nseed = {seed}\n")
+    return run_file
 
 
 def run_optuna(stage: Path, seed: int, path: Path, n_evaluations: int) -> None:

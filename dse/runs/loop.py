@@ -136,6 +136,7 @@ def search(
     accuracy_floor: float | None,
     display_floor: float,
     on_generation: Callable[[Progress], None],
+    begin: float | None = None,
 ) -> None:
     """Runs an optimizer to its end, or to the end of the meter's budget.
 
@@ -146,8 +147,9 @@ def search(
         accuracy_floor: constraint told to the optimizer, in [0, 1].
         display_floor: accuracy at which progress shows the best energy, in [0, 1].
         on_generation: told the state after every generation.
+        begin: when the search began, on `time.monotonic`'s clock: what it learned before it asked counts; None is now.
     """
-    begin = time.monotonic()
+    begin = time.monotonic() if begin is None else begin
     progress = Progress(accuracy_floor=display_floor)
     while (X := optimizer.ask()) is not None and len(X):
         n_new = meter.n_new

@@ -5,6 +5,7 @@ the best designs on all search images, measure the front on the report images, w
 """
 
 import logging
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,7 @@ def _search(
     directory: RunDirectory, config: RunConfig, prepared: Prepared, meter: Meter, observer: Observer, on_generation: Any
 ) -> None:
     """Everything up to the end of the search; all that was measured is in the meter."""
-    options, known = config.search, None
+    options, known, begin = config.search, None, time.monotonic()
     if needs_foreknowledge(config):
         known = foreknow(
             directory,
@@ -203,8 +204,9 @@ def _search(
     floor = options.accuracy_floor
     display_floor = floor if floor is not None else float(exact.accuracy[0]) - DISPLAY_LOSS
     search(
-        optimizer, prepared.space, meter, accuracy_floor=floor, display_floor=display_floor, on_generation=on_generation
-    )
+        optimizer, prepared.space, meter, accuracy_floor=floor, display_floor=display_floor,
+        on_generation=on_generation, begin=begin,
+    )  # fmt: skip
     if screen is not None:
         everything = meter.everything()
         complete = set(everything.take(np.flatnonzero(everything.is_complete)).keys)

@@ -2,8 +2,7 @@
 
 The gain of a design with energy `e` and predicted loss `N(mean, std^2)` is the expected growth of the hypervolume of
 what was measured (Emmerich et al., "Single- and multiobjective evolutionary optimization assisted by Gaussian random
-field metamodels", IEEE Trans. Evol. Comput. 10(4), 2006), with the loss on a square-root axis: halving a small loss is
-worth about as much there as halving a large one. Designs are picked greedily; a picked one counts with its mean
+field metamodels", IEEE Trans. Evol. Comput. 10(4), 2006), with the loss raised to `LOSS_EXPONENT`. Designs are picked greedily; a picked one counts with its mean
 while the next is sought. A design whose optimistic loss, `mean - CONFIDENCE std`, is dominated is ruled out.
 """
 
@@ -23,8 +22,12 @@ from dse.search.space import Space, row_keys
 CONFIDENCE = 2.0
 """Standard deviations between the predicted and the optimistic loss."""
 
+LOSS_EXPONENT = 0.7
+"""Of the loss in the hypervolume: at 1 a search cares for losses of half the accuracy as much as for those of a point,
+at 0 it would care for orders of magnitude. In simulated searches 0.7 gave the best plain hypervolume after 200 designs."""
+
 REFERENCE = (1.1, 1.0)
-"""Of the hypervolume: relative energy and square root of the loss."""
+"""Of the hypervolume: relative energy and the loss so raised."""
 
 _NODES, _WEIGHTS = hermegauss(5)
 _SHARES = _WEIGHTS / _WEIGHTS.sum()
@@ -168,7 +171,7 @@ class Screen:
 
 
 class _Staircase:
-    """The measured front, with the loss on its square-root axis, and the hypervolume that points add to it."""
+    """The measured front, with the loss on its axis, and the hypervolume that points add to it."""
 
     def __init__(self, F: NDArray[np.float64]) -> None:
         """F: energy and loss, float64 [n, 2]."""
@@ -195,7 +198,7 @@ class _Staircase:
 
 
 def _axis(loss: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
-    return np.sqrt(np.maximum(loss, 0.0))
+    return np.maximum(loss, 0.0) ** LOSS_EXPONENT
 
 
 def _expected_gains(front: _Staircase, energy: NDArray[np.float64], predicted: LossPrediction) -> NDArray[np.float64]:
