@@ -20,6 +20,7 @@ _HOMES = {
     "lut_conv2d": "dse.simulation.ops",
     "lut_linear": "dse.simulation.ops",
     "open_run": "dse.runs.results",
+    "tolerances": "dse.api",
 }
 
 __all__ = [
@@ -35,10 +36,11 @@ __all__ = [
     "lut_conv2d",
     "lut_linear",
     "open_run",
+    "tolerances",
 ]
 
 if TYPE_CHECKING:
-    from dse.api import evaluate, explore
+    from dse.api import evaluate, explore, tolerances
     from dse.errors import DseError
     from dse.multipliers.library import Library, load_library
     from dse.multipliers.multiplier import Cost, Multiplier

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dse import __version__
-from dse.errors import DseError
+from dse.errors import ConfigError, DseError
 from dse.reporting import terminal
 
 EXIT_ERROR = 2
@@ -85,6 +85,7 @@ def _option(help_text: str, panel: str, *names: str, metavar: str | None = None)
 
 
 _INPUT, _INTEGER, _SEARCH, _EXECUTION = "Network, data, multipliers", "Quantization and recovery", "Search", "Execution"
+_LEARNING = "Learning"
 
 
 @app.command()
@@ -164,6 +165,77 @@ def explore(
             terminal.print_note(f"interrupted; everything measured is in {path}. Repeat the same command to continue")
             raise typer.Exit(EXIT_INTERRUPTED) from None
     terminal.print_front(run, output_format)
+
+
+@app.command()
+def tolerances(
+    run_file: Annotated[
+        Path | None, typer.Argument(help="A TOML run file; options win over it.", metavar="RUN.toml")
+    ] = None,
+    network: Annotated[str | None, _option("Zoo name or MODULE:FUNCTION.", _INPUT, metavar="NAME")] = None,
+    weights: Annotated[Path | None, _option("State dict of the network.", _INPUT, metavar="FILE")] = None,
+    dataset: Annotated[str | None, _option("Dataset name or MODULE:FUNCTION.", _INPUT, metavar="NAME")] = None,
+    data: Annotated[Path | None, _option("Folder of the dataset's files.", _INPUT, metavar="DIR")] = None,
+    preprocessing: Annotated[
+        str | None, _option("unit, raw, centered, imagenet or mean=..;std=..", _INPUT, metavar="TEXT")
+    ] = None,
+    calibration_images: Annotated[int | None, _option("Images that fix the ranges.", _INPUT)] = None,
+    signed: Annotated[bool | None, _option("For which multipliers.", _INPUT, "--signed/--unsigned")] = None,
+    scheme: Annotated[str | None, _option("unsigned-affine or signed-symmetric.", _INTEGER, metavar="NAME")] = None,
+    observer: Annotated[str | None, _option("minmax, percentile or mse.", _INTEGER, metavar="NAME")] = None,
+    per_channel: Annotated[bool | None, _option("One weight scale per output channel.", _INTEGER)] = None,
+    exclude: Annotated[
+        list[str] | None, _option("Layer (or pattern) that stays exact; repeatable.", _INTEGER, metavar="NAME")
+    ] = None,
+    coefficients: Annotated[
+        str | None, _option("Rewards for noise, as 0.1,0.2,0.5; default 0.2.", _LEARNING, metavar="NUMBERS")
+    ] = None,
+    method: Annotated[
+        str | None, _option("frozen weights (seconds), or trained with the sigmas.", _LEARNING, metavar="NAME")
+    ] = None,
+    sigma_init: Annotated[float | None, _option("Start of every sigma.", _LEARNING)] = None,
+    sigma_max: Annotated[float | None, _option("Largest sigma of interest.", _LEARNING)] = None,
+    steps: Annotated[int | None, _option("Gradient steps, frozen.", _LEARNING)] = None,
+    epochs: Annotated[int | None, _option("Passes over the training images, trained.", _LEARNING)] = None,
+    learning_rate: Annotated[float | None, _option("Of weights and sigmas.", _LEARNING)] = None,
+    sigma_learning_rate: Annotated[float | None, _option("Of the sigmas, trained.", _LEARNING)] = None,
+    training_images: Annotated[int | None, _option("Images to learn on.", _LEARNING)] = None,
+    seed: Annotated[int | None, _option("Same seed, same tolerances.", _LEARNING)] = None,
+    batch_size: Annotated[int | None, _option("Images a step.", _EXECUTION)] = None,
+    device: Annotated[str, _option("cpu or cuda.", _EXECUTION, metavar="NAME")] = "cpu",
+    out: Annotated[Path | None, _option("Directory; default below runs/.", _EXECUTION, metavar="DIR")] = None,
+    output_format: FormatOption = Format.table,
+) -> None:
+    """Learn how much noise the outputs of each layer bear (AGN), without simulating a multiplier.
+
+    Writes tolerances.csv and a picture. For example
+
+        dse tolerances --network resnet20 --weights resnet20.pt --dataset cifar10 --data cifar/ --coefficients 0.1,0.5
+
+    The same command continues an interrupted sweep; what is finished is only printed.
+    """
+    options = {name: value for name, value in locals().items() if value is not None}
+    for name in ("run_file", "coefficients", "device", "out", "output_format"):
+        options.pop(name, None)
+    from dse.api import TOLERANCE_OPTIONS, configure, default_sweep_path, sweep_config
+
+    config, _ = configure(run_file, options, keys=TOLERANCE_OPTIONS)
+    path = out or default_sweep_path(config)
+    with terminal.SweepWatch() as watch, _terminable():
+        try:
+            found = sweep_config(config, _numbers(coefficients), device=device, out=path, watch=watch)
+        except KeyboardInterrupt:
+            watch.close()
+            terminal.print_note(f"interrupted; what was learned is in {path}. Repeat the same command to continue")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+    terminal.print_tolerances(found, output_format, path=path)
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(word) for word in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--coefficients {text}: expected numbers with commas between them, as 0.1,0.2,0.5") from None
 
 
 @app.command()

@@ -161,3 +161,22 @@ def test_plain_gives_way_to_what_is_asked_for():
     assert (search.initial, search.surrogate, search.racing) == ("random", False, False)
     search = configure(None, {"plain": True, "initial": "uniform", "racing": True})[0].search
     assert (search.initial, search.surrogate, search.racing) == ("uniform", False, True)
+
+
+def test_tolerances_of_objects_and_names(tmp_path, splits):
+    network = create_network("digits_cnn")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    options = {"steps": 2, "batch_size": 8, "coefficients": [0.1, 0.4]}
+    objects = dse.tolerances(network=network, dataset=splits, out=tmp_path / "objects", **options)
+    named = dse.tolerances(calibration_images=32, out=tmp_path / "names", **options)
+    assert [each.coefficient for each in objects] == [0.1, 0.4]
+    for one, other in zip(objects, named, strict=True):
+        np.testing.assert_array_equal(one.sigma, other.sigma)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert (tmp_path / "objects" / "tolerances.png").exists()
+
+
+def test_tolerances_of_a_network_that_cannot_be_traced(tmp_path, undecided, splits):
+    for signed in (False, True):
+        (found,) = dse.tolerances(network=undecided, dataset=splits, steps=2, signed=signed, out=tmp_path / str(signed))
+        assert found.layers == ("conv", "linear")

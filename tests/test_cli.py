@@ -173,6 +173,67 @@ def test_networks(dse):
     assert "digits_cnn" in dse("networks")[1]
 
 
+LEARN = ["tolerances", "--calibration-images", "32", "--steps", "2", "--batch-size", "8"]
+
+
+def test_tolerances(dse, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = dse(*LEARN, "--coefficients", "0.1,0.5", "--out", "one")
+    assert code == 0
+    assert "saturated layers" in out
+    assert "coefficient 0.5: step 2 of 2" in err
+    assert (tmp_path / "one" / "tolerances.png").read_bytes().startswith(b"\x89PNG")
+    code, out, err = dse(*LEARN, "--coefficients", "0.5", "--out", "one", "--format", "csv")
+    assert "1 of them finished" in err
+    assert pd.read_csv(io.StringIO(out))["coefficient"].unique().tolist() == [0.1, 0.5]
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(out)), pd.read_csv(tmp_path / "one" / "tolerances.csv"))
+    assert dse(*LEARN)[0] == 0
+    assert [path.name[:29] for path in (tmp_path / "runs").iterdir()] == ["tolerances-digits_cnn-digits-"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--coefficients", "0.1,high"], "--coefficients 0.1,high: expected numbers with commas"),
+        (["--method", "guessed"], "[tolerances] method = 'guessed': expected 'frozen' or 'trained'"),
+        (["--sigma-max", "0"], "[tolerances] sigma_max = 0.0: expected greater than 0"),
+        (["--epochs", "2"], "epochs has no effect on frozen weights"),
+        (["--device", "tpu"], "device 'tpu': expected 'cpu' or 'cuda'"),
+        (["--scheme", "signed-symmetric"], "does not fit unsigned multipliers"),
+    ],
+)
+def test_tolerances_are_refused_in_one_line(dse, monkeypatch, tmp_path, options, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = dse(*LEARN, *options)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.splitlines()[-1].startswith("error: ")
+
+
+def test_interrupted_tolerances_say_how_to_continue(dse, monkeypatch, tmp_path):
+    def interrupted(self, *arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.terminal.SweepWatch, "on_step", interrupted)
+    code, _, err = dse(*LEARN, "--out", "one")
+    assert code == 130
+    assert "what was learned is in one. Repeat the same command to continue" in err
+
+
+def test_every_option_of_tolerances_reaches_the_configuration():
+    import inspect
+
+    from dse.api import TOLERANCE_OPTIONS, tolerances
+    from dse.config import TolerancesConfig
+
+    rest = {"run_file", "coefficients", "device", "out"}
+    names = set(inspect.signature(cli.tolerances).parameters) - rest - {"output_format"}
+    assert names == set(TOLERANCE_OPTIONS)
+    assert set(inspect.signature(tolerances).parameters) - rest - {"watch"} == set(TOLERANCE_OPTIONS)
+    assert set(TolerancesConfig.model_fields) - {"coefficient"} <= names
+
+
 def test_every_option_reaches_the_configuration():
     import inspect
 

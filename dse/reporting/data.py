@@ -1,11 +1,13 @@
 """Plain data per plot: what is drawn, without how."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dse.errors import RunError
+from dse.robustness.tolerances import Tolerances
 from dse.runs.results import Run
 
 
@@ -60,4 +62,37 @@ def front_data(run: Run) -> FrontData:
         dominated_saved_pct=others["energy_saved_pct"].to_numpy(np.float64),
         dominated_lost_points=100 * (exact_searched - others["accuracy"].to_numpy(np.float64)),
         n_images_report=int(exact["n_images_report"]),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ToleranceData:
+    """Tolerances of every layer, for several coefficients.
+
+    Attributes:
+        title: network, data and method.
+        layers: names, in order of execution.
+        coefficients: of the reward, float64 [n_coefficients].
+        sigma: relative to the outputs' standard deviation, float64 [n_coefficients, n_layers].
+        is_saturated: bool [n_coefficients, n_layers], sigma means "at least".
+        accuracy_lost_points: with noise in all layers, on training images, float64 [n_coefficients], percentage points.
+    """
+
+    title: str
+    layers: tuple[str, ...]
+    coefficients: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+    is_saturated: NDArray[np.bool_]
+    accuracy_lost_points: NDArray[np.float64]
+
+
+def tolerance_data(found: Sequence[Tolerances], *, title: str) -> ToleranceData:
+    """What a picture of tolerances of one network shows."""
+    return ToleranceData(
+        title=title,
+        layers=found[0].layers,
+        coefficients=np.array([each.coefficient for each in found]),
+        sigma=np.stack([each.sigma for each in found]),
+        is_saturated=np.stack([each.is_saturated for each in found]),
+        accuracy_lost_points=np.array([100 * (each.accuracy - each.accuracy_with_noise) for each in found]),
     )

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.reporting.data import FrontData
+from dse.reporting.data import FrontData, ToleranceData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FRONT_COLOR = "#1f4e9c"
 EXACT_COLOR = "#c0392b"
@@ -70,3 +71,38 @@ def _loss_limits(data: FrontData) -> tuple[float, float]:
     low, high = float(data.lost_low.min()), float(data.lost_high.max())
     margin = 0.05 * max(high - low, 1e-3)
     return low - margin, low + LOSS_MARGIN * (high - low) + margin
+
+
+def tolerances(data: ToleranceData) -> "Figure":
+    """Draws one panel a coefficient with a bar a layer; saturated ones are hatched: the tolerance is at least that."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    n_panels, n_layers = data.sigma.shape
+    size = (max(6.0, 1.5 + 0.32 * n_layers), 1.6 + 1.3 * n_panels)
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    panels = figure.subplots(n_panels, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for panel, coefficient, sigma, is_saturated, lost in zip(
+        panels, data.coefficients, data.sigma, data.is_saturated, data.accuracy_lost_points, strict=True
+    ):
+        for chosen, style in ((~is_saturated, {}), (is_saturated, {"hatch": "////", "edgecolor": "white"})):
+            panel.bar(np.flatnonzero(chosen), sigma[chosen], width=0.75, color=FRONT_COLOR, **style)
+        title = f"coefficient {coefficient:g}, {lost:.2f} points lost under noise"
+        panel.set_title(title, fontsize="small", loc="left")
+        panel.grid(visible=True, axis="y", alpha=0.25)
+        panel.set_axisbelow(True)
+    panels[0].legend(
+        handles=[Patch(facecolor=FRONT_COLOR, hatch="////", edgecolor="white", label="at least")],
+        loc="upper left", fontsize="small",
+    )  # fmt: skip
+    panels[-1].set_xticks(range(n_layers), data.layers, rotation=90, fontsize="x-small")
+    figure.supylabel("tolerated noise / std of the outputs", fontsize="medium")
+    figure.suptitle(data.title, fontsize="medium")
+    return figure
+
+
+def tolerances_png(data: ToleranceData) -> bytes:
+    """The picture of tolerances as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    tolerances(data).savefig(buffer, format="png")
+    return buffer.getvalue()

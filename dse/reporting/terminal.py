@@ -4,6 +4,8 @@ import json
 import logging
 import math
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -13,9 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from dse.multipliers.library import Library
+from dse.robustness.tolerances import Tolerances
 from dse.runs import loop
 from dse.runs.front import SEPARATOR
 from dse.runs.results import Run
+from dse.runs.tolerance_sweep import SweepDirectory, SweepStart, tolerances_table
 
 Format = Literal["table", "json", "csv"]
 
@@ -92,7 +96,7 @@ class Watch:
         """See `Observer`."""
         if self._bar is not None:
             self._bar.update(self._task, description=f"learning tolerances, step {n_done} of {n_steps}")
-        elif n_done == 0:
+        elif n_done == 1:
             self._console.print(f"learning tolerances in {n_steps} steps")
 
     def on_evaluation(self, progress: loop.Progress) -> None:
@@ -112,6 +116,80 @@ class Watch:
         else:
             done = progress.n_gen if self._start.n_generations else _evaluations_spent(progress, self._start)
             self._bar.update(self._task, completed=done, description=text)
+
+
+class SweepWatch:
+    """Shows how a sweep of tolerances goes on: a live line at a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._console = _console(to_stderr=True)
+        self._bar: Progress | None = None
+        self._task = None
+
+    def __enter__(self) -> "SweepWatch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the live line."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def on_start(self, start: SweepStart) -> None:
+        """See `SweepObserver`."""
+        self._console.print(f"directory {start.path}", markup=False)
+        self._console.print(
+            f"{start.network} on {start.dataset}: {start.n_layers} layers, {start.method} weights, {start.n_images} "
+            f"training images, {start.n_coefficients} coefficients, {start.n_finished} of them finished",
+            markup=False,
+        )
+        if self._console.is_terminal:
+            columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task("learning", total=None)
+            self._bar.start()
+
+    def on_step(self, coefficient: float, n_done: int, n_steps: int, loss: float) -> None:
+        """See `SweepObserver`."""
+        text = f"coefficient {coefficient:g}: step {n_done} of {n_steps}, loss {loss:.4f}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=n_done, total=n_steps, description=text)
+        elif n_done % max(1, n_steps // 4) == 0:
+            self._console.print(text, markup=False)
+
+    def on_coefficient(self, found: Tolerances) -> None:
+        """See `SweepObserver`."""
+        self._console.print(f"coefficient {found.coefficient:g}: done in {_duration(found.time_s)}", markup=False)
+
+
+def print_tolerances(found: Sequence[Tolerances], output_format: Format, *, path: Path) -> None:
+    """One row a coefficient; json and csv have one a coefficient and layer."""
+    if output_format != "table":
+        print_table(tolerances_table(found), output_format)
+        return
+    print_table(tolerances_summary(found), "table", title=f"{path}: tolerances of {len(found[0].layers)} layers")
+    directory = SweepDirectory(path)
+    print_note(f"layer by layer in {directory.table}, drawn in {directory.picture.name}")
+
+
+def tolerances_summary(found: Sequence[Tolerances]) -> pd.DataFrame:
+    """A sweep in a few columns; sigmas are averaged by multiplications."""
+    rows = [
+        {
+            "coefficient": each.coefficient,
+            "mean sigma": (each.sigma * each.n_multiplications).sum() / each.n_multiplications.sum(),
+            "smallest": each.sigma.min(),
+            "at its layer": each.layers[int(each.sigma.argmin())],
+            "saturated layers": int(each.is_saturated.sum()),
+            "accuracy with noise %": f"{100 * each.accuracy_with_noise:.2f}",
+            "accuracy %": f"{100 * each.accuracy:.2f}",
+        }
+        for each in found
+    ]
+    return pd.DataFrame(rows)
 
 
 def start_lines(start: loop.Start) -> list[str]:

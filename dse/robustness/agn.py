@@ -12,6 +12,8 @@ as given bears, which is what a search without retraining needs (how they learn:
 
 import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -32,6 +34,9 @@ VERSION = 1
 
 ACCURACY_IMAGES = 1024
 """Training images that accuracies are measured on, at most."""
+
+SMALL_NETWORK = 2_000_000
+"""Multiplications an image below which threads cost more than they bring."""
 
 _SATURATED = 0.98  # of sigma_max: gradient descent stops just below or above
 
@@ -80,8 +85,10 @@ def search_tolerances(
         noisy, integer_network.layers, training, settings,
         checkpoint=checkpoint, key=search_key(integer_network, training, resumable, device=device),
     )  # fmt: skip
-    search.run(on_step)
-    sigma = search.update.tolerance().numpy()
+    with _few_threads(integer_network):
+        search.run(on_step)
+        sigma = search.update.tolerance().numpy()
+        clean, with_noise = (_accuracy(noisy, training, value, settings) for value in (None, sigma))
     return Tolerances(
         layers=tuple(info.name for info in integer_network.layers),
         n_multiplications=np.array([info.n_multiplications for info in integer_network.layers], dtype=np.int64),
@@ -89,8 +96,8 @@ def search_tolerances(
         is_saturated=sigma >= _SATURATED * settings.sigma_max,
         sensitivity=search.slopes.sensitivity().numpy(),
         coefficient=float(settings.coefficient),
-        accuracy=_accuracy(noisy, training, None, settings),
-        accuracy_with_noise=_accuracy(noisy, training, sigma, settings),
+        accuracy=clean,
+        accuracy_with_noise=with_noise,
         n_images=training.n_images,
         n_steps=search.n_steps,
         time_s=time.perf_counter() - start,
@@ -124,6 +131,18 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device 'cuda': this machine or this build of torch has no GPU. Use device 'cpu'")
     return torch.device(name)
+
+
+@contextmanager
+def _few_threads(integer_network: IntegerNetwork) -> Iterator[None]:
+    """One thread for small networks: more would wait for each other."""
+    before = torch.get_num_threads()
+    is_small = sum(info.n_multiplications for info in integer_network.layers) < SMALL_NETWORK
+    torch.set_num_threads(1 if is_small else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _accuracy(noisy: NoisyNetwork, training: Split, sigma: NDArray[np.float64] | None, settings: AgnSettings) -> float:

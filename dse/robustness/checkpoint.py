@@ -1,9 +1,11 @@
 """The state of a tolerance search in one file, replaced in one step; tensors and plain values only."""
 
 import contextlib
+import io
 import logging
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise RunError(f"cannot write checkpoint {path}: {error}. Check space and permissions of its folder") from None
+
+
+def weights_bytes(weights: Mapping[str, torch.Tensor]) -> bytes:
+    """Content of a weight file that `dse.networks.weight_files.read_weights` reads."""
+    buffer = io.BytesIO()
+    torch.save(dict(weights), buffer)
+    return buffer.getvalue()
 
 
 def load_checkpoint(path: Path, *, key: str, learning_rate: float) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """From a configuration to objects: the only place where this happens."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,15 @@ from dse.config import RunConfig
 from dse.cost.accelerators import Accelerator, make_accelerator
 from dse.errors import DataError, MultiplierError
 from dse.multipliers.library import Library, load_library
+from dse.robustness.tolerances import AgnSettings
 from dse.runs.execution import Evaluator
 from dse.runs.foreknowledge import ErrorPredictions, Guide, OnStep, Tolerances
 from dse.search.space import Space, make_space
+
+_log = logging.getLogger("dse")
+
+ALL_IMAGES = 10**9
+"""More than there are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +57,17 @@ class NetworkGuide:
 
     Attributes:
         config: of the run.
+        inputs: of the run.
         network: the float network.
         evaluator: of its integer network, any split.
-        training: the calibration split, which tolerances are learned on.
+        calibration: the split that ranges were fixed on.
     """
 
     config: RunConfig
+    inputs: Inputs
     network: Any
     evaluator: Any
-    training: Any
+    calibration: Any
 
     def predict_errors(self) -> tuple[ErrorPredictions, NDArray[np.float64]]:
         """See `Guide`."""
@@ -71,15 +80,12 @@ class NetworkGuide:
     def learn_tolerances(self, on_step: OnStep) -> Tolerances:
         """See `Guide`."""
         from dse.robustness.tolerance_cache import load_or_search_tolerances
-        from dse.robustness.tolerances import AgnSettings
 
-        options = self.config.tolerances.model_dump(exclude={"method", "training_images"})
-        settings = AgnSettings(**options, trains_weights=self.config.tolerances.method == "trained")
         return load_or_search_tolerances(
             self.network,
             self.evaluator.bank.network,
-            self.training,
-            settings,
+            training_split(self.config, self.inputs, self.calibration),
+            agn_settings(self.config),
             on_step=lambda n_done, n_steps, loss, sigma: on_step(n_done, n_steps),
         )
 
@@ -188,6 +194,28 @@ def load_data(config: RunConfig, inputs: Inputs, *, n_calibration: int | None = 
     )
 
 
+def training_split(config: RunConfig, inputs: Inputs, calibration: Any) -> Any:
+    """The images that tolerances are learned on: the calibration images, or more of the same part.
+
+    Where the data has one part only, more images would be those of search and report: then there are no more.
+    """
+    n_images = config.tolerances.training_images
+    if n_images is None:
+        n_images = ALL_IMAGES if config.tolerances.method == "trained" else calibration.n_images
+    if n_images <= calibration.n_images:
+        return calibration.subset(n_images)
+    if calibration.part != "train" or inputs.splits is not None:
+        _log.info("tolerances are learned on the %d calibration images, there are no others", calibration.n_images)
+        return calibration
+    return load_data(config, inputs, n_calibration=n_images).calibration
+
+
+def agn_settings(config: RunConfig) -> AgnSettings:
+    """Those of `[tolerances]`."""
+    options = config.tolerances.model_dump(exclude={"method", "training_images"})
+    return AgnSettings(**options, trains_weights=config.tolerances.method == "trained")
+
+
 def make_integer_network(config: RunConfig, network: Any, calibration: Any, *, is_signed: bool) -> Any:
     """The `dse.networks.convert.IntegerNetwork` for multipliers of this signedness. Imports torch."""
     from dse.networks.convert import quantize_network
@@ -231,7 +259,7 @@ def _load(config: RunConfig, inputs: Inputs, library: Library) -> Loaded:
         evaluator=evaluator,
         confirm=None if search.n_images == splits.search.n_images else evaluator.with_split(splits.search),
         report=evaluator.with_split(splits.report),
-        guide=NetworkGuide(config, network, evaluator, splits.calibration),
+        guide=NetworkGuide(config, inputs, network, evaluator, splits.calibration),
         n_classes=integer_network.n_classes,
         hashes=hashes,
         data_files=tuple(splits.found),

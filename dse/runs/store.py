@@ -28,6 +28,7 @@ from dse.config import RunConfig, differences, load_config, to_toml
 from dse.errors import RunError
 
 LOCK_FILE = ".dse-lock"
+SWEEP_FILE = "tolerances.toml"  # marks a directory of `dse tolerances`
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
@@ -124,6 +125,8 @@ class RunDirectory:
         Raises:
             RunError: the directory belongs to another configuration.
         """
+        if (self.path / SWEEP_FILE).exists():
+            raise RunError(f"{self.path} holds tolerances of `dse tolerances`: choose another directory with --out")
         if self.resolved.exists():
             self.check_same(config)
             return

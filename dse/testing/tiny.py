@@ -1,5 +1,8 @@
 """A tiny network, library and data for tests: 8x8 images of random pixels, everything decided by a seed."""
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -7,6 +10,7 @@ from torch.nn import functional as F
 from dse.datasets import Split
 from dse.multipliers.families import builtin_library
 from dse.multipliers.library import Library
+from dse.robustness.tolerances import Tolerances
 
 _MEMBERS = {
     False: ("u8_drum3", "u8_trunc8", "u8_mitchell4", "u8_trunc5", "u8_kulkarni4", "u8_exact"),
@@ -63,3 +67,24 @@ class TinyCnn(nn.Module):
 def tiny_network(seed: int = 0) -> nn.Module:
     """`TinyCnn` with random weights."""
     return randomize(TinyCnn(), seed)
+
+
+def tiny_tolerances(n_layers: int = 3, **changes: Any) -> Tolerances:
+    """Made-up tolerances with numbers that have no short decimal form; the last layer is saturated."""
+    rng = np.random.default_rng(0)
+    values = {
+        "layers": tuple(f"layer{i}" for i in range(n_layers)),
+        "n_multiplications": np.arange(1, n_layers + 1, dtype=np.int64) * 1000,
+        "sigma": np.append(np.sort(rng.random(n_layers - 1)) / 3, 0.5),
+        "is_saturated": np.arange(n_layers) == n_layers - 1,
+        "sensitivity": rng.random(n_layers) ** 9,
+        "coefficient": 0.1 + 0.2,
+        "accuracy": 1 / 3,
+        "accuracy_with_noise": 0.25,
+        "n_images": 7,
+        "n_steps": 3,
+        "time_s": 0.1,
+        "method": "frozen",
+        "key": "a" * 64,
+    }
+    return Tolerances(**values | changes)

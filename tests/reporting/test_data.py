@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from dse.config import parse_config
-from dse.reporting.data import front_data
+from dse.reporting.data import front_data, tolerance_data
 from dse.runs.runner import run
 from dse.testing.fakes import FakeEvaluator, use_fakes
+from dse.testing.tiny import tiny_tolerances
 
 
 @pytest.fixture
@@ -36,3 +37,13 @@ def test_dominated_designs_are_apart_from_the_front(finished):
     searched = (finished.evaluations["split"] == "search").sum()
     assert 0 < len(data.dominated_saved_pct) < searched
     assert len(data.dominated_saved_pct) == len(data.dominated_lost_points)
+
+
+def test_tolerances_are_rows_by_coefficient():
+    found = [tiny_tolerances(coefficient=c, accuracy=0.9, accuracy_with_noise=0.9 - c) for c in (0.1, 0.2)]
+    data = tolerance_data(found, title="net")
+    assert data.layers == found[0].layers
+    np.testing.assert_array_equal(data.coefficients, [0.1, 0.2])
+    np.testing.assert_array_equal(data.sigma[1], found[1].sigma)
+    assert data.is_saturated.tolist() == [[False, False, True]] * 2
+    np.testing.assert_allclose(data.accuracy_lost_points, [10, 20])

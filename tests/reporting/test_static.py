@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dse.reporting.data import FrontData
-from dse.reporting.static import front, front_png
+from dse.reporting.data import FrontData, ToleranceData
+from dse.reporting.static import front, front_png, tolerances, tolerances_png
 
 
 @pytest.fixture
@@ -44,3 +44,27 @@ def test_axes_show_the_front_and_cut_collapsed_designs(data):
 def test_draws_where_it_is_told(data):
     ax = Figure().add_subplot()
     assert front(data, ax) is ax
+
+
+@pytest.fixture
+def tolerance_data():
+    return ToleranceData(
+        title="net",
+        layers=("a", "b", "c"),
+        coefficients=np.array([0.1, 1.0]),
+        sigma=np.array([[0.1, 0.2, 0.0], [0.3, 0.5, 0.1]]),
+        is_saturated=np.array([[False, False, False], [False, True, False]]),
+        accuracy_lost_points=np.array([0.5, 3.25]),
+    )
+
+
+def test_tolerances_have_a_panel_a_coefficient_and_hatched_bars(tolerance_data):
+    assert tolerances_png(tolerance_data).startswith(b"\x89PNG")
+    panels = tolerances(tolerance_data).axes
+    assert [panel.get_title(loc="left") for panel in panels] == [
+        "coefficient 0.1, 0.50 points lost under noise", "coefficient 1, 3.25 points lost under noise",
+    ]  # fmt: skip
+    bars = {round(bar.get_x() + bar.get_width() / 2): bar for bar in panels[1].patches}
+    assert [bars[i].get_height() for i in range(3)] == [0.3, 0.5, 0.1]
+    assert [bool(bars[i].get_hatch()) for i in range(3)] == [False, True, False]
+    assert [label.get_text() for label in panels[1].get_xticklabels()] == ["a", "b", "c"]

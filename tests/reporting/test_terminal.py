@@ -2,11 +2,23 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from dse.reporting.terminal import PLAIN_WIDTH, Watch, count_names, print_table, progress_text, seconds_left
+from dse.reporting.terminal import (
+    PLAIN_WIDTH,
+    SweepWatch,
+    Watch,
+    count_names,
+    print_table,
+    progress_text,
+    seconds_left,
+    tolerances_summary,
+)
 from dse.runs.loop import Progress, Start
+from dse.runs.tolerance_sweep import SweepStart
+from dse.testing.tiny import tiny_tolerances
 
 START = Start("runs/x", "net", "data", 5, 1000, 30, 10, 10, n_generations=10, n_evaluations=None, n_journaled=7,
               jobs=1, threads=2)  # fmt: skip
@@ -55,3 +67,23 @@ def test_piped_tables_hold_everything(capsys):
     assert '"value": 0.333333333333333' in capsys.readouterr().out
     print_table(table, "table")
     assert max(map(len, capsys.readouterr().out.splitlines())) <= PLAIN_WIDTH
+
+
+def test_sweep_prints_some_lines_where_there_is_no_terminal(capsys):
+    with SweepWatch() as watch:
+        watch.on_start(SweepStart("runs/x", "net", "data", "frozen", 5, 64, 2, 1))
+        for k in range(1, 101):
+            watch.on_step(0.2, k, 100, 0.5)
+        watch.on_coefficient(tiny_tolerances())
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "net on data: 5 layers, frozen weights, 64 training images, 2 coefficients, 1 of them finished" in err
+    assert err.count("coefficient 0.2: step") == 4
+    assert "coefficient 0.3: done in 0 s" in err
+
+
+def test_summary_of_tolerances():
+    row = tolerances_summary([tiny_tolerances(sigma=np.array([0.2, 0.1, 0.5]))]).iloc[0]
+    assert row["mean sigma"] == pytest.approx((0.2 + 2 * 0.1 + 3 * 0.5) / 6)
+    assert (row["smallest"], row["at its layer"], row["saturated layers"]) == (0.1, "layer1", 1)
+    assert (row["accuracy with noise %"], row["accuracy %"]) == ("25.00", "33.33")

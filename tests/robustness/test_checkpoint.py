@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dse.errors import RunError
-from dse.robustness.checkpoint import load_checkpoint, save_checkpoint
+from dse.networks.weight_files import read_weights
+from dse.robustness.checkpoint import load_checkpoint, save_checkpoint, weights_bytes
 
 STATE = {"key": "k", "learning_rate": 0.1, "n_done": 5, "values": torch.arange(3)}
 
@@ -52,3 +53,8 @@ def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot write checkpoint"):
         save_checkpoint(tmp_path / "file" / "state.pt", STATE)
+
+
+def test_weights_are_read_as_any_weight_file(tmp_path):
+    (tmp_path / "w.pt").write_bytes(weights_bytes({"a": torch.arange(3.0)}))
+    assert torch.equal(read_weights(tmp_path / "w.pt")["a"], torch.arange(3.0))

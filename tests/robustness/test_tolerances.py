@@ -1,37 +1,15 @@
 """dse.robustness.tolerances: settings are checked, tolerances survive a text file."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from dse.errors import ConfigError, RunError
 from dse.robustness.tolerances import AgnSettings, Tolerances
-
-
-def make(n_layers=3, **changes):
-    rng = np.random.default_rng(0)
-    sigma = rng.random(n_layers) / 3
-    found = Tolerances(
-        layers=tuple(f"layer{i}" for i in range(n_layers)),
-        n_multiplications=np.arange(1, n_layers + 1, dtype=np.int64) * 1000,
-        sigma=sigma,
-        is_saturated=sigma > 0.2,
-        sensitivity=rng.random(n_layers) ** 9,
-        coefficient=0.1 + 0.2,
-        accuracy=1 / 3,
-        accuracy_with_noise=0.25,
-        n_images=7,
-        n_steps=3,
-        time_s=0.1,
-        method="frozen",
-        key="a" * 64,
-    )
-    return replace(found, **changes)
+from dse.testing.tiny import tiny_tolerances
 
 
 def test_json_keeps_every_bit():
-    found = make(weights={"a": 1})
+    found = tiny_tolerances(weights={"a": 1})
     again = Tolerances.from_json(found.to_json())
     for name, value in vars(found).items():
         if name == "weights":
@@ -51,7 +29,7 @@ def test_other_text_is_refused(text):
 
 
 def test_lengths_must_agree():
-    text = make().to_json().replace('"layer0",', "")
+    text = tiny_tolerances().to_json().replace('"layer0",', "")
     with pytest.raises(RunError, match="lengths differ"):
         Tolerances.from_json(text)
 
