@@ -1,6 +1,7 @@
 """How a search begins: what it starts from, and which optimizer takes it from there."""
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,14 @@ from dse.search.matching import matched_assignments, spread, tolerance_curve
 from dse.search.methods import make_search
 from dse.search.optimizers import Optimizer
 from dse.search.screening import Screen, without_known
-from dse.search.seeding import initial_designs, loss_matrix, probe_multipliers, sensitivity_assignments
+from dse.search.seeding import (
+    Initial,
+    initial_designs,
+    loss_matrix,
+    probe_multipliers,
+    sensitivity_assignments,
+    uniform_assignments,
+)
 from dse.search.space import row_keys
 
 _log = logging.getLogger("dse")
@@ -35,15 +43,32 @@ def needs_foreknowledge(config: RunConfig) -> bool:
     return options.method == "nsga2" and (options.surrogate or options.initial == "agn")
 
 
-def make_optimizer(
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """The optimizer of a run, its screen where it has one, and the designs it starts from."""
+
+    optimizer: Optimizer
+    screen: Screen | None
+    initial: Initial
+
+
+def begin_search(
     config: RunConfig, prepared: Prepared, meter: Meter, exact_accuracy: float, known: Foreknowledge | None
-) -> tuple[Optimizer, Screen | None]:
-    """The optimizer of a run, with the designs it starts from, and its screen where it has one."""
+) -> Beginning:
+    """Chooses where a search starts and makes its optimizer.
+
+    Args:
+        config: of the run.
+        prepared: likewise.
+        meter: measures single layers where the search starts from their losses.
+        exact_accuracy: of the exact design on the search images.
+        known: what `needs_foreknowledge` asks for.
+    """
     options = config.search
     screen = _screen(config, prepared, exact_accuracy, known) if known is not None and options.surrogate else None
-    initial = None
+    initial = Initial(np.empty((0, prepared.space.n_genes), dtype=np.int64), ())
     if options.method == "nsga2":
-        initial = initial_genomes(config, prepared, meter, exact_accuracy, known)
+        initial = choose_initial(config, prepared, meter, exact_accuracy, known)
     optimizer = make_search(
         options.method,
         prepared.space,
@@ -52,10 +77,10 @@ def make_optimizer(
         n_generations=options.generations,
         n_evaluations=options.evaluations,
         seed=options.seed,
-        initial=initial,
+        initial=initial.genomes if len(initial.genomes) else None,
         screen=screen,
     )
-    return optimizer, screen
+    return Beginning(optimizer, screen, initial)
 
 
 def _screen(config: RunConfig, prepared: Prepared, exact_accuracy: float, known: Foreknowledge) -> Screen:
@@ -79,28 +104,31 @@ def _screen(config: RunConfig, prepared: Prepared, exact_accuracy: float, known:
     )
 
 
-def initial_genomes(
+def choose_initial(
     config: RunConfig, prepared: Prepared, meter: Meter, exact_accuracy: float, known: Foreknowledge | None
-) -> NDArray[np.int64]:
-    """Genomes to start from, int64 [k, n_genes], the exact design first."""
-    options, space, exact_index = config.search, prepared.space, prepared.library.exact_index
+) -> Initial:
+    """What NSGA-II starts from, as `search.initial` says."""
+    options = config.search
     n_designs = options.initial_designs or options.population_size
+    uniform = uniform_assignments(len(prepared.layers), len(prepared.library))
     if options.initial == "random":
-        return space.encode(prepared.exact[None])
-    if options.initial == "agn":
-        matched = _tolerated(prepared, known, n_designs=n_designs - 1)
-        return initial_designs(space, exact_index, matched=matched, n_uniform=0)[:n_designs]
-    matched = _matched(config, prepared, meter, exact_accuracy) if options.initial == "sensitivity" else None
-    n_uniform = n_designs if options.initial == "uniform" else max(1, n_designs // 3)
-    return initial_designs(space, exact_index, matched=matched, n_uniform=n_uniform)[:n_designs]
+        groups = {}
+    elif options.initial == "agn":
+        groups = _tolerated(prepared, known, n_designs=n_designs - 1)
+    elif options.initial == "sensitivity":
+        few = uniform[spread(np.arange(len(uniform), dtype=np.float64), max(1, n_designs // 3))]
+        groups = {"matched": _matched(config, prepared, meter, exact_accuracy), "uniform": few}
+    else:
+        groups = {"uniform": uniform[spread(np.arange(len(uniform), dtype=np.float64), n_designs)]}
+    return initial_designs(prepared.space, {"exact": prepared.exact[None], **groups}, n_designs=n_designs)
 
 
-def _tolerated(prepared: Prepared, known: Foreknowledge, *, n_designs: int) -> NDArray[np.int64]:
-    """Designs that learned tolerances suggest, spread over the energy range; nothing is simulated.
+def _tolerated(prepared: Prepared, known: Foreknowledge, *, n_designs: int) -> dict[str, NDArray[np.int64]]:
+    """Designs that learned tolerances suggest, by origin, spread over the energy range; nothing is simulated.
 
-    Half are AGN's: in each layer the cheapest multiplier that it tolerates, with all tolerances scaled together. Half
-    [ours] trade the energy of a multiplier against the growth of the cross-entropy that the layer's sensitivity,
-    learned in the same search, predicts; tiled accelerators get only these, over subsets of the library.
+    `tolerated` are AGN's: in each layer the cheapest multiplier that it tolerates, with all tolerances scaled together.
+    `traded` [ours] weigh the energy of a multiplier against the growth of the cross-entropy that the layer's
+    sensitivity, learned in the same search, predicts; tiled accelerators get only these, over subsets of the library.
     """
     energies, counts = prepared.library.energy_rel, prepared.n_multiplications
     growth = known.sensitivity[:, None] * known.noise
@@ -109,14 +137,14 @@ def _tolerated(prepared: Prepared, known: Foreknowledge, *, n_designs: int) -> N
         max_loss=MAX_PREDICTED_LOSS,
     )  # fmt: skip
     if prepared.accelerator.n_tiles is not None:
-        return traded
-    matched = tolerance_curve(known.residual_std, known.tolerance, energies, n_multiplications=counts)
-    matched = matched[growth[np.arange(len(counts)), matched].sum(axis=1) <= MAX_PREDICTED_LOSS]
-    chosen = np.empty((0, len(counts)), dtype=np.int64)
-    for designs, n_wanted in ((matched, n_designs // 2), (traded, n_designs), (matched, n_designs)):
-        new = without_known(designs, set(row_keys(chosen)))
-        chosen = np.concatenate([chosen, _spread(new, n_wanted - len(chosen), prepared)])
-    return chosen
+        return {"traded": traded}
+    tolerated = tolerance_curve(known.residual_std, known.tolerance, energies, n_multiplications=counts)
+    tolerated = tolerated[growth[np.arange(len(counts)), tolerated].sum(axis=1) <= MAX_PREDICTED_LOSS]
+    first = _spread(tolerated, n_designs // 2, prepared)
+    second = _spread(without_known(traded, set(row_keys(first))), n_designs - len(first), prepared)
+    rest = without_known(tolerated, set(row_keys(np.concatenate([first, second]))))
+    more = _spread(rest, n_designs - len(first) - len(second), prepared)
+    return {"tolerated": np.concatenate([first, more]), "traded": second}
 
 
 def _spread(designs: NDArray[np.int64], n_designs: int, prepared: Prepared) -> NDArray[np.int64]:
@@ -126,23 +154,21 @@ def _spread(designs: NDArray[np.int64], n_designs: int, prepared: Prepared) -> N
     return designs[spread(prepared.library.energy_rel[designs] @ weights, n_designs)] if n_designs > 0 else designs[:0]
 
 
-def _matched(
-    config: RunConfig, prepared: Prepared, meter: Meter, exact_accuracy: float
-) -> NDArray[np.int64] | None:
-    """Assignments matched to measured single-layer losses; `None` where the budget is too small to measure them."""
+def _matched(config: RunConfig, prepared: Prepared, meter: Meter, exact_accuracy: float) -> NDArray[np.int64]:
+    """Assignments matched to measured single-layer losses; none where the budget is too small to measure them."""
     options, n_layers, n_multipliers = config.search, len(prepared.layers), len(prepared.library)
     total = options.evaluations or options.population_size * options.generations
     n_probes = min(int(PROBE_SHARE * total / n_layers), MAX_PROBES)
     if n_probes < 1:
         _log.info("too few evaluations to measure single layers: starting from uniform designs")
-        return None
+        return np.empty((0, n_layers), dtype=np.int64)
     sizes = {"n_layers": n_layers, "n_multipliers": n_multipliers, "exact_index": prepared.library.exact_index}
     sizes["probes"] = probe_multipliers(prepared.library.energy_rel, n_probes)
     assignments = sensitivity_assignments(**sizes)
     fits = prepared.space.is_representable(assignments)
     if not fits.any():
         _log.info("%s cannot approximate single layers: starting from uniform designs", prepared.accelerator.name)
-        return None
+        return np.empty((0, n_layers), dtype=np.int64)
     accuracies = np.full(len(assignments), np.nan)
     accuracies[fits] = meter(prepared.space.decode(prepared.space.encode(assignments[fits])), is_raced=False).accuracy
     return matched_assignments(

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from dse.config import RunConfig
-from dse.runs.beginning import make_optimizer, needs_foreknowledge
+from dse.runs.beginning import begin_search, needs_foreknowledge
 from dse.runs.execution import Evaluator, Executor
 from dse.runs.foreknowledge import foreknow, predictions_table
-from dse.runs.front import front_table
+from dse.runs.front import front_table, join_names
 from dse.runs.journal import Journal, Split
 from dse.runs.loop import (
     REFERENCE_POINT,
@@ -37,6 +37,7 @@ from dse.runs.preparation import Inputs, Prepared, prepare
 from dse.runs.results import Run, open_run
 from dse.runs.store import RunDirectory, RunLock, write_atomic, write_table
 from dse.search.racing import Race
+from dse.search.seeding import Initial
 
 _log = logging.getLogger("dse")
 
@@ -197,10 +198,12 @@ def _search(
         )
     try:
         exact = meter(prepared.space.decode(prepared.space.encode(prepared.exact[None])))
-        optimizer, screen = make_optimizer(config, prepared, meter, float(exact.accuracy[0]), known)
+        beginning = begin_search(config, prepared, meter, float(exact.accuracy[0]), known)
     except BudgetSpent:
         _log.warning("the %d evaluations were spent before the first generation", options.evaluations)
         return
+    optimizer, screen = beginning.optimizer, beginning.screen
+    write_table(directory.initial, _initial_table(prepared, beginning.initial))
     floor = options.accuracy_floor
     display_floor = floor if floor is not None else float(exact.accuracy[0]) - DISPLAY_LOSS
     search(
@@ -212,6 +215,14 @@ def _search(
         complete = set(everything.take(np.flatnonzero(everything.is_complete)).keys)
         write_table(directory.predictions, predictions_table(screen.checked, complete, prepared.library.names))
     _log.info("search ended: %s", optimizer.finish_reason or f"all {options.evaluations} evaluations done")
+
+
+def _initial_table(prepared: Prepared, initial: Initial) -> pd.DataFrame:
+    """The content of `initial.csv`: origin, energy_rel and assignment of every design that was started from."""
+    designs = prepared.space.decode(initial.genomes)
+    names = [join_names(row, prepared.library.names) for row in designs.assignments]
+    energy_rel = prepared.accelerator.energy_rel(designs)
+    return pd.DataFrame({"origin": initial.origins, "energy_rel": energy_rel, "assignment": names})
 
 
 def _write_front(directory: RunDirectory, prepared: Prepared, chosen: Measured, report: Meter) -> None:

@@ -6,6 +6,7 @@
     evaluations.jsonl  the journal
     errors.csv         predicted error of every layer and multiplier (where the search asked for it)
     tolerances.csv     learned tolerance of every layer (likewise)
+    initial.csv        designs the search started from, and where they came from
     predictions.csv    predicted and measured losses of the designs that were simulated (likewise)
     generations.csv    progress of the search
     front.csv          the result; its presence means that the run is finished
@@ -90,6 +91,10 @@ class RunDirectory:
     @property
     def predictions(self) -> Path:
         return self.path / "predictions.csv"
+
+    @property
+    def initial(self) -> Path:
+        return self.path / "initial.csv"
 
     @property
     def generations(self) -> Path:

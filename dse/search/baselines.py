@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dse.errors import ConfigError
 from dse.search.optimizers import check_told
-from dse.search.seeding import fresh_designs, initial_designs, uniform_assignments
+from dse.search.seeding import fresh_designs, uniform_assignments
 from dse.search.space import Space, row_keys
 
 
@@ -161,7 +161,7 @@ class GreedyBaseline:
         self._asked: NDArray[np.int64] | None = None
         self._figures: dict[bytes, NDArray[np.float64] | None] = {}  # energy and loss; None where not to be taken
         self._current: NDArray[np.int64] | None = None
-        self._steps = initial_designs(space, exact_index, n_uniform=0)
+        self._steps = space.encode(np.full((1, space.n_layers), exact_index, dtype=np.int64))
 
     def ask(self) -> NDArray[np.int64] | None:
         """See `Optimizer`; the same batch again until it is told."""

@@ -2,8 +2,9 @@
 
 The gain of a design with energy `e` and predicted loss `N(mean, std^2)` is the expected growth of the hypervolume of
 what was measured (Emmerich et al., "Single- and multiobjective evolutionary optimization assisted by Gaussian random
-field metamodels", IEEE Trans. Evol. Comput. 10(4), 2006), with the loss raised to `LOSS_EXPONENT`. Designs are picked greedily; a picked one counts with its mean
-while the next is sought. A design whose optimistic loss, `mean - CONFIDENCE std`, is dominated is ruled out.
+field metamodels", IEEE Trans. Evol. Comput. 10(4), 2006), with the loss raised to `LOSS_EXPONENT`. Designs are picked
+greedily; a picked one counts with its mean while the next is sought. A design whose optimistic loss,
+`mean - CONFIDENCE std`, is dominated is ruled out.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ CONFIDENCE = 2.0
 
 LOSS_EXPONENT = 0.7
 """Of the loss in the hypervolume: at 1 a search cares for losses of half the accuracy as much as for those of a point,
-at 0 it would care for orders of magnitude. In simulated searches 0.7 gave the best plain hypervolume after 200 designs."""
+at 0 it would care for orders of magnitude only. In trials 0.7 gave the best plain hypervolume after 200 designs."""
 
 REFERENCE = (1.1, 1.0)
 """Of the hypervolume: relative energy and the loss so raised."""

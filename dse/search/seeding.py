@@ -2,17 +2,17 @@
 
 Random assignments of approximate multipliers mostly give collapsed networks, so a random population spends its
 budget on getting out of them. AGN (Trommer et al., ICCAD 2022, arXiv:2206.07546) matches multipliers to layers by a
-learned tolerance; here [ours] a search starts from the exact design, assignments matched to measured single-layer
-losses (`matching`), and the uniform ones.
+learned tolerance. Here a search starts from the exact design and one of: assignments matched to learned tolerances or,
+[ours], to measured single-layer losses (`matching`), or the uniform ones.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dse.errors import ConfigError, ShapeError
-from dse.search.matching import matched_assignments as matched_assignments  # one door for all initial designs
 from dse.search.matching import spread
 from dse.search.space import Space, row_keys
 
@@ -99,28 +99,37 @@ def loss_matrix(
     return loss
 
 
+@dataclass(frozen=True, eq=False)
+class Initial:
+    """Designs to start from.
+
+    Attributes:
+        genomes: Unique and canonical, int64 [k, n_genes].
+        origins: Where each comes from, such as `exact` or `matched`.
+    """
+
+    genomes: NDArray[np.int64]
+    origins: tuple[str, ...]
+
+
 def initial_designs(
-    space: Space, exact_index: int, *, matched: ArrayLike | None = None, n_uniform: int | None = None
-) -> NDArray[np.int64]:
-    """Unique canonical genomes to start from: exact, then matched assignments, then uniform ones.
+    space: Space, groups: Mapping[str, NDArray[np.int64]], *, n_designs: int | None = None
+) -> Initial:
+    """The first different designs of several groups.
 
     Args:
         space: Where the search takes place; assignments it cannot represent are left out.
-        exact_index: Position of the exact multiplier.
-        matched: Assignments, int [n, n_layers], as from `matched_assignments`.
-        n_uniform: Use only this many uniform assignments, spread over the library; None uses all.
-
-    Returns:
-        int64 [k, n_genes], the exact design first.
+        groups: Assignments int [n, n_layers] by their origin, in order of preference.
+        n_designs: How many to take at most; None takes all.
     """
-    uniform = uniform_assignments(space.n_layers, space.n_multipliers)
-    if n_uniform is not None:
-        uniform = uniform[spread(np.arange(len(uniform), dtype=np.float64), n_uniform)] if n_uniform else uniform[:0]
-    exact = np.full((1, space.n_layers), exact_index, dtype=np.int64)
-    middle = np.asarray(matched if matched is not None else [], dtype=np.int64).reshape(-1, space.n_layers)
-    assignments = np.concatenate([exact, middle, uniform])
-    X = space.encode(assignments[space.is_representable(assignments)])
-    return X[_first_copies(X, seen=())]
+    genomes, origins = [np.empty((0, space.n_genes), dtype=np.int64)], []
+    for origin, assignments in groups.items():
+        X = space.encode(assignments[space.is_representable(assignments)])
+        genomes.append(X)
+        origins += [origin] * len(X)
+    X = np.concatenate(genomes)
+    rows = np.flatnonzero(_first_copies(X, seen=()))[:n_designs]
+    return Initial(X[rows], tuple(origins[row] for row in rows))
 
 
 def fresh_designs(

@@ -34,7 +34,7 @@ def test_run_leaves_all_files_and_a_front(tmp_path, evaluator, config):
     names = {p.name for p in tmp_path.iterdir()} - {".dse-lock"}
     assert names == {
         *("config.toml", "resolved.toml", "manifest.json", "evaluations.jsonl", "generations.csv", "front.csv"),
-        *("errors.csv", "tolerances.csv", "predictions.csv"),
+        *("errors.csv", "tolerances.csv", "initial.csv", "predictions.csv"),
     }
     front = result.front
     assert front["energy_rel"].is_monotonic_increasing

@@ -6,7 +6,7 @@ from dse.errors import ConfigError, RunError
 from dse.pareto import hypervolume, igd_plus, nondominated
 from dse.search.matching import matched_assignments
 from dse.search.nsga2 import NSGA2Search
-from dse.search.seeding import initial_designs
+from dse.search.seeding import initial_designs, uniform_assignments
 from dse.search.space import FreeSpace, TiledSpace, row_keys
 
 REFERENCE = [1.1, 1.0]
@@ -24,12 +24,22 @@ def spaces(toy):
     ]
 
 
+def start(space, exact_index, matched=()):
+    """Genomes of the exact design, matched ones and all uniform ones."""
+    groups = {
+        "exact": np.full((1, space.n_layers), exact_index),
+        "matched": np.array(matched, dtype=np.int64).reshape(-1, space.n_layers),
+        "uniform": uniform_assignments(space.n_layers, space.n_multipliers),
+    }
+    return initial_designs(space, groups).genomes
+
+
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_converges_to_the_listed_front(which, toy, explore):
     space = spaces(toy)[which]
     F_all = toy.measure(space, np.concatenate(list(space.enumerate())))
     front = F_all[nondominated(F_all, keep_equal=False)]
-    history = explore(search(space, initial=initial_designs(space, toy.exact_index)), space, toy)
+    history = explore(search(space, initial=start(space, toy.exact_index)), space, toy)
     assert len(history.X) < space.n_designs
     assert hypervolume(history.F, REFERENCE) > 0.98 * hypervolume(front, REFERENCE)
     assert igd_plus(history.F, front) < 0.02
@@ -39,7 +49,7 @@ def test_beats_random_and_gains_from_matched_designs(make_toy, explore):
     toy = make_toy(16, 20)
     space = FreeSpace(16, 20)
     matched = matched_assignments(toy.loss, toy.energy_rel, n_multiplications=toy.n_multiplications, n_designs=10)
-    with_prior = explore(search(space, initial=initial_designs(space, 19, matched=matched)), space, toy)
+    with_prior = explore(search(space, initial=start(space, 19, matched)), space, toy)
     without = explore(search(space), space, toy)
     first = without.batches[0]
     assert hypervolume(without.F, REFERENCE) > 1.1 * hypervolume(toy.measure(space, first), REFERENCE)
@@ -83,7 +93,7 @@ def test_tiles_are_respected(toy, explore):
 
 def test_initial_designs_are_in_generation_0(toy):
     for space in spaces(toy):
-        initial = initial_designs(space, toy.exact_index)
+        initial = start(space, toy.exact_index)
         batch = search(space, initial=np.concatenate([initial, initial])).ask()
         np.testing.assert_array_equal(batch[: len(initial)], initial)
         assert len(batch) == 20
@@ -91,7 +101,7 @@ def test_initial_designs_are_in_generation_0(toy):
 
 def test_many_initial_designs_enlarge_generation_0_only(toy, explore):
     space = spaces(toy)[0]
-    history = explore(search(space, population_size=4, n_generations=3, initial=initial_designs(space, 5)), space, toy)
+    history = explore(search(space, population_size=4, n_generations=3, initial=start(space, 5)), space, toy)
     assert [len(batch) for batch in history.batches] == [6, 4, 4]
 
 

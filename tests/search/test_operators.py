@@ -4,7 +4,7 @@ from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 
 from dse.search.operators import CanonicalRepair, HistoryElimination, ResetAndStep, SeededSampling, SegmentCrossover
-from dse.search.seeding import fresh_designs, initial_designs
+from dse.search.seeding import fresh_designs, initial_designs, uniform_assignments
 from dse.search.space import FreeSpace, TiledSpace, row_keys
 
 SPACES = [FreeSpace(8, 6), TiledSpace(8, 6, 3), TiledSpace(8, 6, 3, merge_equal=False)]
@@ -79,7 +79,7 @@ def test_mutation_with_one_multiplier_changes_nothing():
 @pytest.mark.parametrize("n_samples", [3, 30])
 def test_sampling_keeps_the_initial_designs_and_fills_up(n_samples):
     space = FreeSpace(8, 6)
-    initial = initial_designs(space, 5)
+    initial = initial_designs(space, {"uniform": uniform_assignments(8, 6)}).genomes
     population = SeededSampling(space, initial=initial).do(
         problem_of(space), n_samples, random_state=np.random.default_rng(0)
     )

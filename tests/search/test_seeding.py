@@ -13,6 +13,14 @@ from dse.search.seeding import (
 from dse.search.space import FreeSpace, TiledSpace, row_keys
 
 
+def groups_of(space, matched=()):
+    """Exact is the last multiplier."""
+    exact = np.full((1, space.n_layers), space.n_multipliers - 1)
+    matched = np.array(matched, dtype=np.int64).reshape(-1, space.n_layers)
+    uniform = uniform_assignments(space.n_layers, space.n_multipliers)
+    return {"exact": exact, "matched": matched, "uniform": uniform}
+
+
 def test_sensitivity_assignments_change_one_layer():
     assignments = sensitivity_assignments(4, 6, exact_index=3, probes=[5, 0, 3])
     assert assignments.dtype == np.int64
@@ -47,28 +55,32 @@ def test_bad_probes_and_accuracies_are_named():
 
 def test_initial_designs_hold_exact_matched_and_uniform_once():
     space = FreeSpace(3, 4)
-    X = initial_designs(space, 3, matched=[[0, 1, 2], [3, 3, 3], [0, 1, 2]])
-    assert X.tolist() == [[3, 3, 3], [0, 1, 2], [0, 0, 0], [1, 1, 1], [2, 2, 2]]
-    assert X.dtype == np.int64
+    initial = initial_designs(space, groups_of(space, [[0, 1, 2], [3, 3, 3], [0, 1, 2]]))
+    assert initial.genomes.tolist() == [[3, 3, 3], [0, 1, 2], [0, 0, 0], [1, 1, 1], [2, 2, 2]]
+    assert initial.genomes.dtype == np.int64
+    assert initial.origins == ("exact", "matched", "uniform", "uniform", "uniform")
 
 
 def test_initial_designs_keep_to_what_tiles_represent():
     space = TiledSpace(3, 4, 2)
-    assignments = space.decode(initial_designs(space, 3, matched=[[0, 1, 2], [0, 1, 1]])).assignments
-    assert assignments.tolist() == [[3, 3, 3], [0, 1, 1], [0, 0, 0], [1, 1, 1], [2, 2, 2]]
+    initial = initial_designs(space, groups_of(space, [[0, 1, 2], [0, 1, 1]]))
+    assert space.decode(initial.genomes).assignments.tolist() == [[3, 3, 3], [0, 1, 1], [0, 0, 0], [1, 1, 1], [2, 2, 2]]
 
 
-@pytest.mark.parametrize(("n_uniform", "expected"), [(0, [3]), (1, [3, 0]), (2, [3, 0])])
-def test_number_of_uniform_designs_can_be_limited(n_uniform, expected):
-    X = initial_designs(FreeSpace(2, 4), 3, n_uniform=n_uniform)
-    assert X[:, 0].tolist() == expected
+def test_number_of_initial_designs_can_be_limited():
+    space = FreeSpace(3, 4)
+    initial = initial_designs(space, groups_of(space, [[3, 3, 3], [0, 1, 2]]), n_designs=2)
+    assert initial.genomes.tolist() == [[3, 3, 3], [0, 1, 2]]
+    assert initial.origins == ("exact", "matched")
+    nothing = initial_designs(space, {})
+    assert nothing.genomes.shape == (0, 3)
 
 
 @pytest.mark.parametrize("space", [FreeSpace(6, 5), TiledSpace(6, 5, 2), TiledSpace(6, 5, 3, merge_equal=False)])
 @pytest.mark.parametrize("is_seeded", [True, False])
 def test_fresh_designs_are_new_unique_and_canonical(space, is_seeded):
     rng = np.random.default_rng(0)
-    old = initial_designs(space, 4)
+    old = initial_designs(space, groups_of(space)).genomes
     X = fresh_designs(space, 50, rng=rng, seen=set(row_keys(old)), around=old if is_seeded else None)
     assert X.dtype == np.int64
     assert len(set(row_keys(X))) == len(X) == 50
