@@ -29,7 +29,7 @@ from dse.robustness.learning import OnStep, Search
 from dse.robustness.noise import NoiseSource, NoisyNetwork, frozen_network, plain_state, trainable_network
 from dse.robustness.tolerances import AgnSettings, Tolerances
 
-VERSION = 1
+VERSION = 2
 """Part of every key; raised when the same settings give other tolerances."""
 
 ACCURACY_IMAGES = 1024

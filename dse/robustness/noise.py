@@ -4,15 +4,15 @@ E. Trommer, B. Waschneck, A. Kumar, "Combining gradients and probabilities for h
 networks", ICCAD 2022 (AGN): `y~ = y + |sigma_l| * std(y) * eps` before the bias, eps standard normal for each element,
 fresh in each forward pass, `std(y)` one number over the batch, through which gradients flow.
 
-[ours] `y` is taken in units of the layer's integer accumulator. With one weight scale a layer this changes nothing;
-with one per output channel it is what errors of a multiplier do, which know no scales, and what they are compared with.
+With one weight scale per output channel, `y` could also be taken in units of the integer sums, where a multiplier's
+errors arise. Measured, that is worse: the logarithm of predicted over measured rises of the cross entropy (ResNet-20,
+one layer approximate at a time, 91 pairs of layer and multiplier) scatters by 1.19, with `y` as it is by 0.97.
 
 [ours] While only sigmas learn, noise comes in mirrored pairs on the same images. The slope of sigma is the response to
 noise times that noise; its largest part is linear, averages to zero, and in the sum over a pair is zero at once.
 """
 
 import copy
-from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -57,20 +57,19 @@ class NoiseSource:
         return torch.cat((half, -half))
 
 
-def add_noise(y: torch.Tensor, sigma: torch.Tensor, noise: torch.Tensor, *, bias: torch.Tensor | None,
-              unit: torch.Tensor) -> torch.Tensor:  # fmt: skip
-    """`y + |sigma| * std(y / unit) * unit * noise`, with the standard deviation taken without the bias.
+def add_noise(
+    y: torch.Tensor, sigma: torch.Tensor, noise: torch.Tensor, *, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """`y + |sigma| * std(y - bias) * noise`.
 
     Args:
         y: outputs of a layer, float32 `[n, C, H, W]` or `[..., C]`.
         sigma: scalar.
         noise: shape of `y`.
         bias: part of `y`, broadcast against it, or `None`.
-        unit: value of one unit of the integer sums, broadcast against `y`.
     """
-    sums = (y if bias is None else y - bias) / unit
-    std = sums.var(correction=0).clamp_min(_SMALLEST_VARIANCE).sqrt()
-    return y + noise * ((sigma.abs() * std) * unit)
+    variance = (y if bias is None else y - bias).var(correction=0)
+    return y + noise * (sigma.abs() * variance.clamp_min(_SMALLEST_VARIANCE).sqrt())
 
 
 class NoisyNetwork:
@@ -79,7 +78,7 @@ class NoisyNetwork:
     Args:
         module: the copy; changed in place.
         layers: its layers with noise, in order.
-        units: for each layer the value of one unit of its integer sums, `[C]`, when called.
+        source: of the noise.
         device: where it runs.
 
     Attributes:
@@ -87,20 +86,12 @@ class NoisyNetwork:
         is_reached: which layers have run.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        layers: list[nn.Module],
-        units: list[Callable[[], torch.Tensor]],
-        *,
-        source: NoiseSource,
-        device: torch.device,
-    ):
+    def __init__(self, module: nn.Module, layers: list[nn.Module], *, source: NoiseSource, device: torch.device):
         self.module = module.to(device)
         self.source, self.device = source, device
         self.sigmas: list[torch.Tensor] | None = None
         self.is_reached = [False] * len(layers)
-        self._layers, self._units = layers, units
+        self._layers = layers
         self._channel_shapes = [(-1, 1, 1) if layer.weight.dim() == 4 else (-1,) for layer in layers]
         for index, layer in enumerate(layers):
             layer.register_forward_hook(lambda _m, _x, y, index=index: self._visit(index, y))
@@ -115,8 +106,7 @@ class NoisyNetwork:
             return None
         layer, shape = self._layers[index], self._channel_shapes[index]
         bias = None if layer.bias is None else layer.bias.view(shape)
-        noise = self.source.draw(y.shape)
-        return add_noise(y, self.sigmas[index], noise, bias=bias, unit=self._units[index]().view(shape))
+        return add_noise(y, self.sigmas[index], self.source.draw(y.shape), bias=bias)
 
 
 def frozen_network(integer_network: IntegerNetwork, *, source: NoiseSource, device: torch.device) -> NoisyNetwork:
@@ -129,8 +119,7 @@ def frozen_network(integer_network: IntegerNetwork, *, source: NoiseSource, devi
         for alias in aliases_of(module, integer):
             module.set_submodule(alias, layer)
         layers.append(layer)
-    units = [lambda layer=layer: layer.w_scale for layer in layers]
-    return NoisyNetwork(module, layers, units, source=source, device=device)
+    return NoisyNetwork(module, layers, source=source, device=device)
 
 
 def trainable_network(
@@ -148,7 +137,7 @@ def trainable_network(
             "network.requires_grad_(True), or use the method `frozen`"
         )
     per_channel = any(bool((layer.w_scale != layer.w_scale[0]).any()) for layer in integer_network.integer_layers)
-    layers, units = [], []
+    layers = []
     for info, integer in zip(integer_network.layers, integer_network.integer_layers, strict=True):
         layer = module.get_submodule(info.name)
         if not isinstance(layer._parameters.get("weight"), nn.Parameter):
@@ -156,12 +145,11 @@ def trainable_network(
                 f"the weight of layer {info.name!r} is computed by a parametrization (weight_norm or the like): "
                 "remove it before the search, or use the method `frozen`"
             )
-        weight = _FakeQuantizedWeight(integer_network.scheme, per_channel=per_channel)
-        parametrize.register_parametrization(layer, "weight", weight)
+        quantizer = _FakeQuantizedWeight(integer_network.scheme, per_channel=per_channel)
+        parametrize.register_parametrization(layer, "weight", quantizer)
         layer.register_forward_pre_hook(_InputQuantizer(integer), with_kwargs=True)
         layers.append(layer)
-        units.append(lambda weight=weight: weight.scale)
-    return NoisyNetwork(module, layers, units, source=source, device=device)
+    return NoisyNetwork(module, layers, source=source, device=device)
 
 
 def plain_state(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -182,7 +170,6 @@ class _DequantizedLayer(nn.Module):
         self.is_linear = layer.kind == "linear"
         self.register_buffer("weight", weight.flatten(1) if self.is_linear else weight)
         self.register_buffer("bias", layer.bias.clone())
-        self.register_buffer("w_scale", layer.w_scale.clone())
         self.quantize = _InputQuantizer(layer)
         self.padding_mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
         self.padding = p.padding if layer.padding_mode == "zeros" else layer.float_padding
@@ -222,15 +209,12 @@ class _FakeQuantizedWeight(nn.Module):
     def __init__(self, scheme: Scheme, *, per_channel: bool):
         super().__init__()
         self._scheme, self._per_channel = scheme, per_channel
-        self.scale = torch.ones(())  # float32 [C_out], of the last use
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         flat = weight.detach().flatten(1)
         low, high = flat.amin(1), flat.amax(1)
         if not self._per_channel:
             low, high = low.amin().expand_as(low), high.amax().expand_as(high)
-        self.scale, zero_point = choose_qparams_affine(low, high, self._scheme)
+        scale, zero_point = choose_qparams_affine(low, high, self._scheme)
         info = torch.iinfo(self._scheme.dtype)
-        return torch.fake_quantize_per_channel_affine(
-            weight, self.scale, zero_point.to(torch.int32), 0, info.min, info.max
-        )
+        return torch.fake_quantize_per_channel_affine(weight, scale, zero_point.to(torch.int32), 0, info.min, info.max)
