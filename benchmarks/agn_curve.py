@@ -27,10 +27,9 @@ N_CURVE = 12
 MAX_GROWTH = 2.0
 
 
-def learn(prepared, coefficient: float, trains_weights: bool = False):
-    bank = prepared.guide.evaluator.bank
-    settings = AgnSettings(coefficient=coefficient, trains_weights=trains_weights)
-    return search_tolerances(None, bank.network, prepared.guide.training, settings)
+def learn(prepared, coefficient: float):
+    guide, settings = prepared.guide, AgnSettings(coefficient=coefficient)
+    return search_tolerances(None, guide.evaluator.bank.network, guide.calibration, settings)
 
 
 def energy_of(prepared, X: np.ndarray) -> np.ndarray:

@@ -362,9 +362,9 @@ def explore_config(
     objects: dict[str, Any] | None = None,
     watch: Observer | None = None,
 ) -> Run:
-    """Runs a configuration in a directory (see `explore`) and draws the front."""
-    from dse.reporting.data import front_data
-    from dse.reporting.static import front_png
+    """Runs a configuration in a directory (see `explore`) and draws the front, and predictions where there are any."""
+    from dse.reporting.data import front_data, prediction_data
+    from dse.reporting.static import front_png, predictions_png
     from dse.runs.preparation import Inputs
     from dse.runs.runner import run
     from dse.runs.store import write_atomic
@@ -373,8 +373,11 @@ def explore_config(
     inputs = Inputs(objects.get("network"), objects.get("dataset"), objects.get("library"))
     path = Path(out) if out is not None else Path("runs") / default_run_name(config)
     result = run(config, path, config_text=config_text, inputs=inputs, observer=watch)
-    if not result.directory.picture.exists():
-        write_atomic(result.directory.picture, front_png(front_data(result)))
+    directory = result.directory
+    if not directory.picture.exists():
+        write_atomic(directory.picture, front_png(front_data(result)))
+    if directory.predictions.exists() and not directory.predictions_picture.exists():
+        write_atomic(directory.predictions_picture, predictions_png(prediction_data(result)))
     return result
 
 

@@ -66,6 +66,57 @@ def front_data(run: Run) -> FrontData:
 
 
 @dataclass(frozen=True, eq=False)
+class PredictionData:
+    """Predicted and measured losses of the designs that a run simulated on all search images.
+
+    Attributes:
+        title: network and data.
+        predicted_points: float64 [n], percentage points lost.
+        std_points: of the prediction, float64 [n].
+        measured_points: float64 [n].
+        is_blind: predicted before anything was measured, bool [n].
+        rank_correlation: Spearman's, of the others; NaN where there are fewer than three.
+        share_within_2_std: of the others, those whose measured loss is within two standard deviations (of prediction
+            and sampling of images together); 0.95 is what a normal distribution gives.
+        n_images: search images behind a measured loss.
+    """
+
+    title: str
+    predicted_points: NDArray[np.float64]
+    std_points: NDArray[np.float64]
+    measured_points: NDArray[np.float64]
+    is_blind: NDArray[np.bool_]
+    rank_correlation: float
+    share_within_2_std: float
+    n_images: int
+
+
+def prediction_data(run: Run) -> PredictionData:
+    """What a picture of a run's surrogate shows."""
+    from scipy.stats import spearmanr
+
+    table = run.predictions[run.predictions["is_complete"]]
+    predicted, std, measured = (
+        table[name].to_numpy(np.float64) for name in ("predicted_loss", "predicted_std", "measured_loss")
+    )
+    is_blind = (table["batch"] == 0).to_numpy(bool)
+    n_images = run.manifest.n_images["search"]
+    known = ~is_blind
+    sampling = np.maximum(measured, 1 / n_images) / n_images
+    is_within = np.abs(measured - predicted) <= 2 * np.sqrt(std**2 + sampling)
+    return PredictionData(
+        title=f"{run.config.network.name}, {run.config.data.dataset}",
+        predicted_points=100 * predicted,
+        std_points=100 * std,
+        measured_points=100 * measured,
+        is_blind=is_blind,
+        rank_correlation=float(spearmanr(predicted[known], measured[known])[0]) if known.sum() > 2 else float("nan"),
+        share_within_2_std=float(is_within[known].mean()) if known.any() else float("nan"),
+        n_images=n_images,
+    )
+
+
+@dataclass(frozen=True, eq=False)
 class ToleranceData:
     """Tolerances of every layer, for several coefficients.
 

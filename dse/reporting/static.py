@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.reporting.data import FrontData, ToleranceData
+from dse.reporting.data import FrontData, PredictionData, ToleranceData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,6 +55,41 @@ def front_png(data: FrontData) -> bytes:
     """The picture of a front as the bytes of a PNG file."""
     buffer = io.BytesIO()
     front(data).figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def predictions(data: PredictionData, ax: "Axes | None" = None) -> "Axes":
+    """Draws measured against predicted losses with the predictions' standard deviations; `ax` as in `front`."""
+    from matplotlib.figure import Figure
+
+    if ax is None:
+        ax = Figure(figsize=(5, 4.5), dpi=150, layout="constrained").add_subplot()
+    for chosen, color, label in (
+        (data.is_blind, DOMINATED_COLOR, "before anything was measured"),
+        (~data.is_blind, FRONT_COLOR, "fitted to all designs before"),
+    ):
+        ax.errorbar(
+            data.predicted_points[chosen], data.measured_points[chosen], xerr=data.std_points[chosen], color=color,
+            linestyle="none", marker="o", markersize=3, elinewidth=0.5, alpha=0.8, label=label,
+        )  # fmt: skip
+    top = 1.05 * max(1.0, float(data.measured_points.max(initial=0.0)))
+    ax.plot([0, top], [0, top], color="0.4", linewidth=0.8, linestyle=":")
+    ax.set_xlim(-0.03 * top, top)
+    ax.set_ylim(min(-0.03 * top, float(data.measured_points.min(initial=0.0)) - 0.5), top)
+    ax.set_xlabel("predicted loss (percentage points)")
+    ax.set_ylabel(f"measured loss on {data.n_images} images (percentage points)")
+    figures = f"rank correlation {data.rank_correlation:.3f}, {100 * data.share_within_2_std:.0f} % within 2 std"
+    ax.set_title(f"{data.title}\n{figures}", fontsize="medium")
+    ax.grid(visible=True, alpha=0.25)
+    ax.set_axisbelow(True)
+    ax.legend(loc="lower right", fontsize="small", framealpha=0.9)
+    return ax
+
+
+def predictions_png(data: PredictionData) -> bytes:
+    """The picture of predictions as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    predictions(data).figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 

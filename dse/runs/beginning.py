@@ -83,7 +83,15 @@ def begin_search(
     return Beginning(optimizer, screen, initial)
 
 
-def _screen(config: RunConfig, prepared: Prepared, exact_accuracy: float, known: Foreknowledge) -> Screen:
+def _screen(config: RunConfig, prepared: Prepared, exact_accuracy: float, known: Foreknowledge) -> Screen | None:
+    if exact_accuracy <= 1 / prepared.n_classes:
+        _log.warning(
+            "the exact network has accuracy %.3f, chance is %.3f: there is no loss to predict, so the search goes on "
+            "without a surrogate. Check that weights, dataset and preprocessing belong together",
+            exact_accuracy,
+            1 / prepared.n_classes,
+        )
+        return None
     model = make_surrogate(
         known.noise,
         exact_accuracy=exact_accuracy,

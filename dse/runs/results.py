@@ -74,6 +74,17 @@ class Run:
         return pd.read_csv(self.directory.generations)
 
     @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """What the surrogate predicted of every simulated design, beside what was measured.
+
+        Columns: batch (0: nothing was measured yet), energy_rel, predicted_loss, predicted_std, measured_loss,
+        is_complete (else the measured loss is an estimate), assignment.
+        """
+        if not self.directory.predictions.exists():
+            raise RunError(f"{self.path} has no predictions: expected a finished search with search.surrogate = true")
+        return pd.read_csv(self.directory.predictions)
+
+    @cached_property
     def evaluations(self) -> pd.DataFrame:
         """Everything measured, one row an assignment and split.
 

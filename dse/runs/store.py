@@ -11,6 +11,7 @@
     generations.csv    progress of the search
     front.csv          the result; its presence means that the run is finished
     front.png          its picture
+    predictions.png    picture of predictions.csv
 
 One process at a time writes: it holds a lock on `.dse-lock`. All files but the journal are written to a temporary
 name and renamed, so that a reader sees the old content or the new.
@@ -91,6 +92,10 @@ class RunDirectory:
     @property
     def predictions(self) -> Path:
         return self.path / "predictions.csv"
+
+    @property
+    def predictions_picture(self) -> Path:
+        return self.path / "predictions.png"
 
     @property
     def initial(self) -> Path:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dse.config import parse_config
-from dse.reporting.data import front_data, tolerance_data
+from dse.errors import RunError
+from dse.reporting.data import front_data, prediction_data, tolerance_data
 from dse.runs.runner import run
 from dse.testing.fakes import FakeEvaluator, use_fakes
 from dse.testing.tiny import tiny_tolerances
@@ -47,3 +48,22 @@ def test_tolerances_are_rows_by_coefficient():
     np.testing.assert_array_equal(data.sigma[1], found[1].sigma)
     assert data.is_saturated.tolist() == [[False, False, True]] * 2
     np.testing.assert_allclose(data.accuracy_lost_points, [10, 20])
+
+
+def test_predictions_stand_against_measurements(tmp_path, monkeypatch):
+    use_fakes(monkeypatch, FakeEvaluator())
+    result = run(parse_config("[search]\npopulation_size = 8\ngenerations = 5"), tmp_path)
+    data = prediction_data(result)
+    table = result.predictions
+    assert len(data.predicted_points) == table["is_complete"].sum()
+    assert data.is_blind.sum() == ((table["batch"] == 0) & table["is_complete"]).sum()
+    assert data.rank_correlation > 0.9
+    assert 0 <= data.share_within_2_std <= 1
+    assert data.n_images == 200
+    exact = table["assignment"] == "exact;exact;exact;exact"
+    assert table.loc[exact, "measured_loss"].tolist() == pytest.approx([0])
+
+
+def test_runs_without_a_surrogate_have_no_predictions(finished):
+    with pytest.raises(RunError, match="has no predictions"):
+        _ = finished.predictions

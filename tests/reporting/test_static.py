@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dse.reporting.data import FrontData, ToleranceData
-from dse.reporting.static import front, front_png, tolerances, tolerances_png
+from dse.reporting.data import FrontData, PredictionData, ToleranceData
+from dse.reporting.static import front, front_png, predictions, predictions_png, tolerances, tolerances_png
 
 
 @pytest.fixture
@@ -68,3 +68,15 @@ def test_tolerances_have_a_panel_a_coefficient_and_hatched_bars(tolerance_data):
     assert [bars[i].get_height() for i in range(3)] == [0.3, 0.5, 0.1]
     assert [bool(bars[i].get_hatch()) for i in range(3)] == [False, True, False]
     assert [label.get_text() for label in panels[1].get_xticklabels()] == ["a", "b", "c"]
+
+
+def test_predictions_are_drawn_with_their_figures():
+    points = np.array([0.0, 1.0, 5.0, 30.0])
+    data = PredictionData("net", points, points / 4, points + 1, points == 0, 0.98, 0.9, 100)
+    ax = predictions(data)
+    assert "0.980" in ax.get_title()
+    assert "90 %" in ax.get_title()
+    assert ax.get_xlim()[1] > 30
+    assert predictions_png(data).startswith(b"\x89PNG")
+    nothing = PredictionData("net", points[:0], points[:0], points[:0], points[:0] == 0, np.nan, np.nan, 100)
+    assert predictions_png(nothing).startswith(b"\x89PNG")

@@ -83,6 +83,14 @@ def test_accuracy_floor_limits_what_is_screened(prepared):
     assert beginning.screen._loss_limit == pytest.approx(0.05)
 
 
+def test_a_network_that_guesses_is_searched_without_a_surrogate(prepared, caplog):
+    config = parse_config("")
+    ready = prepared(config)
+    known = Foreknowledge(ready.guide.predict_errors()[1], np.full(4, 100.0), SIGMA, 0.01 / SIGMA**2)
+    assert begin_search(config, ready, None, 0.1, known).screen is None
+    assert "chance is 0.100" in caplog.text
+
+
 def test_designs_that_guess_are_no_start(prepared):
     config = parse_config("")
     ready = prepared(config)
