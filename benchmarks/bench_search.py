@@ -37,14 +37,14 @@ POPULATION = 50
 PLAIN = {"surrogate": False, "racing": False}
 METHODS = {
     "random-nsga2": {"initial": "random", "generations": 80, **PLAIN},
-    "uniform-nsga2": {"initial": "uniform", "generations": 6, **PLAIN},
-    "agn-nsga2": {"initial": "agn", "generations": 6, **PLAIN},
+    "uniform-nsga2": {"initial": "uniform", "generations": 4, **PLAIN},
+    "agn-nsga2": {"initial": "agn", "generations": 4, **PLAIN},
     "full": {"initial": "agn", "generations": 40, "evaluations": 250, "population_size": 24},
-    "random": {"method": "random", "evaluations": 250},
-    "optuna": {"evaluations": 300},
+    "random": {"method": "random", "evaluations": 200},
+    "optuna": {"evaluations": 200},
 }
 TARGET_COST = 4000
-CHECKPOINTS = (50, 100, 200, 300, 1000, 2000, 4000)
+CHECKPOINTS = (50, 100, 200, 250, 1000, 2000, 4000)
 
 
 def run_method(method: str, seed: int, stage: Path, out: Path) -> None:
