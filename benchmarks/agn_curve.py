@@ -17,19 +17,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dse.config import load_config
-from dse.robustness.agn import search_tolerances
+from dse.robustness.tolerance_cache import load_or_search_tolerances
 from dse.robustness.tolerances import AgnSettings
 from dse.runs.preparation import Inputs, prepare
 from dse.search.matching import matched_assignments, spread, tolerance_assignments, tolerance_curve
 
-COEFFICIENTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-N_CURVE = 12
-MAX_GROWTH = 2.0
+COEFFICIENTS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
+N_CURVE = 8
+MAX_GROWTH = 0.5
 
 
 def learn(prepared, coefficient: float):
     guide, settings = prepared.guide, AgnSettings(coefficient=coefficient)
-    return search_tolerances(None, guide.evaluator.bank.network, guide.calibration, settings)
+    return load_or_search_tolerances(None, guide.evaluator.bank.network, guide.calibration, settings)
 
 
 def energy_of(prepared, X: np.ndarray) -> np.ndarray:
