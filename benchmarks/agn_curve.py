@@ -6,6 +6,12 @@ For every lambda the tolerances of the network as given (frozen weights), the ch
 them, its energy, and its accuracy on the report images, bit-exact. Beside it, from the same searches: all tolerances of
 one lambda scaled together, and designs that trade energy against the learned sensitivities [ours]. Nothing here is a
 search over measured designs: each assignment is computed from predictions alone, and then measured.
+
+    dse tolerances --method trained ... --coefficients 0.2,1 --out runs/trained
+    python benchmarks/agn_curve.py benchmarks/runs/resnet20_agn.toml --trained runs/trained --out results/agn
+
+The second command also measures designs matched to tolerances that were learned together with the weights (the paper's
+way), on those weights; losses are then against the exact network with the given weights.
 """
 
 import argparse
@@ -18,7 +24,7 @@ from matplotlib.figure import Figure
 
 from dse.config import load_config
 from dse.robustness.tolerance_cache import load_or_search_tolerances
-from dse.robustness.tolerances import AgnSettings
+from dse.robustness.tolerances import AgnSettings, Tolerances
 from dse.runs.preparation import Inputs, prepare
 from dse.search.matching import matched_assignments, spread, tolerance_assignments, tolerance_curve
 
@@ -63,10 +69,33 @@ def assignments(prepared, learned: dict, residual: np.ndarray, output_std: np.nd
     return pd.DataFrame(rows, columns=["method", "coefficient", "assignment"])
 
 
+def trained_rows(run_file: Path, folder: Path) -> pd.DataFrame:
+    """Rows of designs matched to tolerances of trained weights, measured on those weights."""
+    rows = []
+    for path in sorted(folder.glob("coefficient_*.json")):
+        found = Tolerances.from_json(path.read_text())
+        weights = folder / f"weights_{found.coefficient}.pt"
+        prepared = prepare(load_config(run_file, {"network.weights": weights}), Inputs())
+        predictions, residual = prepared.guide.predict_errors()
+        X = tolerance_assignments(residual, found.sigma * predictions.output_std, prepared.library.energy_rel)
+        rows.append(
+            {
+                "method": "matched, trained weights",
+                "coefficient": found.coefficient,
+                "energy_saved_pct": 100 * (1 - energy_of(prepared, X)[0]),
+                "accuracy": float(prepared.report_evaluator(X)[0]),
+                "own_exact_accuracy": float(prepared.report_evaluator(prepared.exact[None])[0]),
+                "assignment": ";".join(prepared.library[m].name for m in X[0]),
+            }
+        )
+        print(rows[-1], flush=True)
+    return pd.DataFrame(rows)
+
+
 def draw(table: pd.DataFrame, path: Path) -> None:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for (method, rows), marker in zip(table.groupby("method"), "osD", strict=False):
+    for (method, rows), marker in zip(table.groupby("method"), "o^sD", strict=False):
         rows = rows.sort_values("energy_saved_pct")
         axes.plot(rows["energy_saved_pct"], rows["lost_points"], marker=marker, ms=4, lw=1, label=method)
     axes.axhline(1, color="0.5", ls=":", lw=1)
@@ -79,6 +108,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_file", type=Path, help="network, data, library and recovery; its search is not used")
+    parser.add_argument("--trained", type=Path, help="folder of `dse tolerances --method trained`")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -102,10 +132,12 @@ def main() -> None:
     for row, x in zip(table.itertuples(), X, strict=True):
         accuracy.append(float(prepared.report_evaluator(x[None])[0]))
         print(f"{row.method} {row.coefficient}: {row.energy_saved_pct:.1f} % saved, {accuracy[-1]:.4f}", flush=True)
-    table["accuracy"], table["exact_accuracy"] = accuracy, exact
-    table["lost_points"] = 100 * (exact - table["accuracy"])
-    table["n_images"] = prepared.report_evaluator.n_images
+    table["accuracy"] = accuracy
     table["assignment"] = [";".join(prepared.library[m].name for m in x) for x in X]
+    if options.trained is not None:
+        table = pd.concat([table, trained_rows(options.run_file, options.trained)], ignore_index=True)
+    table["lost_points"] = 100 * (exact - table["accuracy"])
+    table["exact_accuracy"], table["n_images"] = exact, prepared.report_evaluator.n_images
     table.to_csv(options.out / "curve.csv", index=False, float_format="%.6g")
     draw(table, options.out / "curve.png")
     print(table.drop(columns="assignment").round(2).to_string(index=False))
