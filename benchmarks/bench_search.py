@@ -15,7 +15,8 @@ Every search runs in `OUT/METHOD/s<SEED>` and continues when its command is repe
 
 Cost is counted in simulated images (divided by the search images: full evaluations); what was simulated before is free.
 Hypervolumes are those of the search images, with the reference point of every run; `--remeasure N` measures the
-final fronts again on N images that no search saw, because a search that looks at many designs also finds lucky ones.
+final fronts of `REMEASURED` again on N images that no search saw, because a search that looks at many designs also
+finds lucky ones.
 """
 
 import argparse
@@ -43,6 +44,7 @@ METHODS = {
     "random": {"method": "random", "evaluations": 200},
     "optuna": {"evaluations": 200},
 }
+REMEASURED = ("random-nsga2", "agn-nsga2", "full")
 TARGET_COST = 4000
 CHECKPOINTS = (50, 100, 200, 250, 1000, 2000, 4000)
 
@@ -190,7 +192,8 @@ def remeasure(runs: Path, stage: Path, n_images: int) -> pd.DataFrame:
     overrides = {"data.report_images": n_images, "search.method": "random"}
     prepared = prepare(load_config(stage, overrides), Inputs())
     evaluator, known, rows = prepared.report_evaluator, {}, []
-    for path in sorted(p.parent for p in runs.glob("*/s*/generations.csv")):
+    paths = (p.parent for method in REMEASURED for p in runs.glob(f"{method}/s*/generations.csv"))
+    for path in sorted(paths):
         X = front_assignments(path, prepared)
         for assignment in X:
             if tuple(assignment) not in known:
