@@ -112,7 +112,16 @@ class SweepDirectory:
         return sorted(found, key=lambda tolerances: tolerances.coefficient)
 
     def claim(self, config: RunConfig) -> None:
-        """Makes the directory, or checks that it holds an earlier part of this sweep.
+        """Makes the directory that of this sweep; call it once everything is loaded, so that a failure leaves no trace.
+
+        Raises:
+            RunError: see `check`.
+        """
+        self.check(config)
+        write_atomic(self.config, to_toml(config))
+
+    def check(self, config: RunConfig) -> None:
+        """Checks that the directory is new, or holds an earlier part of this sweep.
 
         Raises:
             RunError: a run of `dse explore`, or a sweep with another configuration.
@@ -129,7 +138,6 @@ class SweepDirectory:
                     f"{self.path} holds tolerances with another configuration: {'; '.join(changed)}. "
                     "Choose another directory with --out, or repeat the command with the stored values"
                 )
-        write_atomic(self.config, to_toml(config))
 
 
 def _matters(key: str) -> bool:
@@ -173,8 +181,9 @@ def sweep_tolerances(
     settings = [replace(agn_settings(config), coefficient=value) for value in values]
     directory = SweepDirectory(path)
     with RunLock(RunDirectory(path)):
-        directory.claim(config)
+        directory.check(config)
         search = _Prepared.load(config, inputs, device)
+        directory.claim(config)
         n_finished = sum(directory.finished(value).exists() for value in values)
         observer.on_start(
             SweepStart(

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dse.config import load_config
-from dse.errors import ConfigError, RunError
+from dse.errors import ConfigError, DseError, RunError
 from dse.robustness import agn
 from dse.runs.preparation import Inputs, agn_settings, load_data, training_split
 from dse.runs.store import RunDirectory
@@ -98,6 +98,13 @@ def test_another_configuration_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"learning_rate was None, is now 0.1"):
         sweep_tolerances(config(tolerances__learning_rate=0.1), tmp_path, [0.1])
     sweep_tolerances(config(search__seed=3, execution__jobs=2, tolerances__coefficient=0.7), tmp_path, [0.1])
+
+
+def test_a_command_that_loads_nothing_can_be_corrected_in_place(tmp_path):
+    with pytest.raises(DseError, match="missing.pt"):
+        sweep_tolerances(config(network__weights=tmp_path / "missing.pt"), tmp_path / "sweep", [0.1])
+    assert not (tmp_path / "sweep" / "tolerances.toml").exists()
+    assert sweep_tolerances(config(), tmp_path / "sweep", [0.1])[0].coefficient == 0.1
 
 
 def test_a_lower_learning_rate_goes_on_after_a_failure(tmp_path):
