@@ -87,33 +87,43 @@ def _option(help_text: str, panel: str, *names: str, metavar: str | None = None)
 _INPUT, _INTEGER, _SEARCH, _EXECUTION = "Network, data, multipliers", "Quantization and recovery", "Search", "Execution"
 _LEARNING = "Learning"
 
+RunFile = Annotated[Path | None, typer.Argument(help="A TOML run file; options win over it.", metavar="RUN.toml")]
+NetworkName = Annotated[str | None, _option("Zoo name or MODULE:FUNCTION.", _INPUT, metavar="NAME")]
+Weights = Annotated[Path | None, _option("State dict of the network.", _INPUT, metavar="FILE")]
+DatasetName = Annotated[str | None, _option("Dataset name or MODULE:FUNCTION.", _INPUT, metavar="NAME")]
+DataFolder = Annotated[Path | None, _option("Folder of the dataset's files.", _INPUT, metavar="DIR")]
+Preprocessing = Annotated[
+    str | None, _option("unit, raw, centered, imagenet or mean=..;std=..", _INPUT, metavar="TEXT")
+]
+CalibrationImages = Annotated[int | None, _option("Images that fix the ranges.", _INPUT)]
+SchemeName = Annotated[str | None, _option("unsigned-affine or signed-symmetric.", _INTEGER, metavar="NAME")]
+ObserverName = Annotated[str | None, _option("minmax, percentile or mse.", _INTEGER, metavar="NAME")]
+PerChannel = Annotated[bool | None, _option("One weight scale per output channel.", _INTEGER)]
+Excluded = Annotated[
+    list[str] | None, _option("Layer (or pattern) that stays exact; repeatable.", _INTEGER, metavar="NAME")
+]
+
 
 @app.command()
 def explore(
-    run_file: Annotated[
-        Path | None, typer.Argument(help="A TOML run file; options win over it.", metavar="RUN.toml")
-    ] = None,
-    network: Annotated[str | None, _option("Zoo name or MODULE:FUNCTION.", _INPUT, metavar="NAME")] = None,
-    weights: Annotated[Path | None, _option("State dict of the network.", _INPUT, metavar="FILE")] = None,
-    dataset: Annotated[str | None, _option("Dataset name or MODULE:FUNCTION.", _INPUT, metavar="NAME")] = None,
-    data: Annotated[Path | None, _option("Folder of the dataset's files.", _INPUT, metavar="DIR")] = None,
-    preprocessing: Annotated[
-        str | None, _option("unit, raw, centered, imagenet or mean=..;std=..", _INPUT, metavar="TEXT")
-    ] = None,
+    run_file: RunFile = None,
+    network: NetworkName = None,
+    weights: Weights = None,
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    preprocessing: Preprocessing = None,
     images: Annotated[int | None, _option("Images that steer the search.", _INPUT)] = None,
     confirm_images: Annotated[int | None, _option("Images that decide what is on the front.", _INPUT)] = None,
-    calibration_images: Annotated[int | None, _option("Images that fix the ranges.", _INPUT)] = None,
+    calibration_images: CalibrationImages = None,
     report_images: Annotated[int | None, _option("Images that measure the front, at the end.", _INPUT)] = None,
     library: Annotated[str | None, _option("builtin, a table file or a folder.", _INPUT, metavar="PATH")] = None,
     signed: Annotated[bool | None, _option("Which multipliers of it.", _INPUT, "--signed/--unsigned")] = None,
     compile_c: Annotated[bool | None, _option("Compile and run C sources; only those you trust.", _INPUT)] = None,
     accelerator: Annotated[str | None, _option("free, tiles:T or pipelined:T.", _INPUT, metavar="KIND")] = None,
-    scheme: Annotated[str | None, _option("unsigned-affine or signed-symmetric.", _INTEGER, metavar="NAME")] = None,
-    observer: Annotated[str | None, _option("minmax, percentile or mse.", _INTEGER, metavar="NAME")] = None,
-    per_channel: Annotated[bool | None, _option("One weight scale per output channel.", _INTEGER)] = None,
-    exclude: Annotated[
-        list[str] | None, _option("Layer (or pattern) that stays exact; repeatable.", _INTEGER, metavar="NAME")
-    ] = None,
+    scheme: SchemeName = None,
+    observer: ObserverName = None,
+    per_channel: PerChannel = None,
+    exclude: Excluded = None,
     fold_bias: Annotated[bool | None, _option("Fold mean errors into the biases.", _INTEGER)] = None,
     sum_compensation: Annotated[bool | None, _option("Compensate errors by input sums.", _INTEGER)] = None,
     weight_tuning: Annotated[
@@ -169,24 +179,18 @@ def explore(
 
 @app.command()
 def tolerances(
-    run_file: Annotated[
-        Path | None, typer.Argument(help="A TOML run file; options win over it.", metavar="RUN.toml")
-    ] = None,
-    network: Annotated[str | None, _option("Zoo name or MODULE:FUNCTION.", _INPUT, metavar="NAME")] = None,
-    weights: Annotated[Path | None, _option("State dict of the network.", _INPUT, metavar="FILE")] = None,
-    dataset: Annotated[str | None, _option("Dataset name or MODULE:FUNCTION.", _INPUT, metavar="NAME")] = None,
-    data: Annotated[Path | None, _option("Folder of the dataset's files.", _INPUT, metavar="DIR")] = None,
-    preprocessing: Annotated[
-        str | None, _option("unit, raw, centered, imagenet or mean=..;std=..", _INPUT, metavar="TEXT")
-    ] = None,
-    calibration_images: Annotated[int | None, _option("Images that fix the ranges.", _INPUT)] = None,
+    run_file: RunFile = None,
+    network: NetworkName = None,
+    weights: Weights = None,
+    dataset: DatasetName = None,
+    data: DataFolder = None,
+    preprocessing: Preprocessing = None,
+    calibration_images: CalibrationImages = None,
     signed: Annotated[bool | None, _option("For which multipliers.", _INPUT, "--signed/--unsigned")] = None,
-    scheme: Annotated[str | None, _option("unsigned-affine or signed-symmetric.", _INTEGER, metavar="NAME")] = None,
-    observer: Annotated[str | None, _option("minmax, percentile or mse.", _INTEGER, metavar="NAME")] = None,
-    per_channel: Annotated[bool | None, _option("One weight scale per output channel.", _INTEGER)] = None,
-    exclude: Annotated[
-        list[str] | None, _option("Layer (or pattern) that stays exact; repeatable.", _INTEGER, metavar="NAME")
-    ] = None,
+    scheme: SchemeName = None,
+    observer: ObserverName = None,
+    per_channel: PerChannel = None,
+    exclude: Excluded = None,
     coefficients: Annotated[
         str | None, _option("Rewards for noise, as 0.1,0.2,0.5; default 0.2.", _LEARNING, metavar="NUMBERS")
     ] = None,

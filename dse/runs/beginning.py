@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from dse.config import RunConfig
 from dse.robustness.surrogate import make_surrogate
 from dse.runs.foreknowledge import Foreknowledge
-from dse.runs.loop import Meter
+from dse.runs.meter import Meter
 from dse.runs.preparation import Prepared
 from dse.search.matching import matched_assignments, spread, tolerance_curve
 from dse.search.methods import make_search
 from dse.search.optimizers import Optimizer
-from dse.search.screening import Screen, without_known
+from dse.search.screening import Screen
 from dse.search.seeding import (
     Initial,
     initial_designs,
@@ -22,6 +22,7 @@ from dse.search.seeding import (
     probe_multipliers,
     sensitivity_assignments,
     uniform_assignments,
+    without_known,
 )
 from dse.search.space import row_keys
 

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from dse.cost.accelerators import Accelerator
-from dse.runs.loop import Measured
+from dse.runs.measured import Measured
 
 Z_95 = 1.959963984540054
 

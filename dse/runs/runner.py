@@ -21,9 +21,6 @@ from dse.runs.front import front_table, join_names
 from dse.runs.journal import Journal, Split
 from dse.runs.loop import (
     REFERENCE_POINT,
-    BudgetSpent,
-    Measured,
-    Meter,
     Observer,
     Progress,
     Start,
@@ -33,6 +30,8 @@ from dse.runs.loop import (
     select_front,
 )
 from dse.runs.manifest import Manifest, check_continues, read_manifest
+from dse.runs.measured import Measured
+from dse.runs.meter import BudgetSpent, Meter
 from dse.runs.preparation import Inputs, Prepared, prepare
 from dse.runs.results import Run, open_run
 from dse.runs.store import RunDirectory, RunLock, write_atomic, write_table

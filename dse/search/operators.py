@@ -18,8 +18,8 @@ from pymoo.core.population import Population
 from pymoo.core.repair import Repair
 from pymoo.core.sampling import Sampling
 
-from dse.search.screening import Screen, without_known
-from dse.search.seeding import fresh_designs
+from dse.search.screening import Screen
+from dse.search.seeding import fresh_designs, without_known
 from dse.search.space import Space, TiledSpace, row_keys
 
 POOL_FACTOR = 20

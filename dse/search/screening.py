@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from dse.cost.accelerators import Designs
 from dse.pareto import front_indices
 from dse.search.matching import matched_assignments
-from dse.search.space import Space, row_keys
+from dse.search.space import Space
 
 CONFIDENCE = 2.0
 """Standard deviations between the predicted and the optimistic loss."""
@@ -205,13 +205,3 @@ def _axis(loss: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
 def _expected_gains(front: _Staircase, energy: NDArray[np.float64], predicted: LossPrediction) -> NDArray[np.float64]:
     nodes = [front.gains(energy, _axis(predicted.mean + node * predicted.std)) for node in _NODES]
     return np.tensordot(_SHARES, np.array(nodes), axes=1)
-
-
-def without_known(X: NDArray[np.int64], known: set[bytes]) -> NDArray[np.int64]:
-    """Rows of X that are not among `known` (`row_keys`) and not copies of earlier rows."""
-    taken, rows = set(known), []
-    for row, key in enumerate(row_keys(X)):
-        if key not in taken:
-            taken.add(key)
-            rows.append(row)
-    return X[rows]

@@ -162,12 +162,12 @@ def fresh_designs(
         if missing <= 0 or len(taken) >= space.n_designs:
             break
         X = space.canonicalize(_draw(space, 2 * missing + 8, rng=rng, around=around))
-        X = X[_first_copies(X, seen=taken)][:missing]
+        X = without_known(X, taken)[:missing]
         taken.update(row_keys(X))
         found.append(X)
         missing -= len(X)
     if missing > 0 and len(taken) < space.n_designs <= ENUMERATION_LIMIT:
-        rest = np.concatenate([X[_first_copies(X, seen=taken)] for X in space.enumerate()])
+        rest = np.concatenate([without_known(X, taken) for X in space.enumerate()])
         found.append(rest[rng.permutation(len(rest))[:missing]])
     return np.concatenate(found)
 
@@ -181,6 +181,11 @@ def _draw(
     origin = around[rng.integers(len(around), size=n_designs)]
     redraw = rng.random(X.shape) < rng.random((n_designs, 1))
     return np.where(redraw, X, origin)
+
+
+def without_known(X: NDArray[np.int64], known: Collection[bytes]) -> NDArray[np.int64]:
+    """Rows of X that are not among `known` (`row_keys`) and not copies of earlier rows."""
+    return X[_first_copies(X, seen=known)]
 
 
 def _first_copies(X: NDArray[np.int64], *, seen: Collection[bytes]) -> NDArray[np.bool_]:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from dse.pareto import hypervolume
 from dse.search.nsga2 import NSGA2Search
-from dse.search.screening import LOSS_EXPONENT, REFERENCE, Screen, _Staircase, without_known
+from dse.search.screening import LOSS_EXPONENT, REFERENCE, Screen, _Staircase
+from dse.search.seeding import without_known
 from dse.search.space import FreeSpace, row_keys
 
 N_LAYERS, N_MULTIPLIERS = 6, 5
@@ -154,8 +155,3 @@ def test_a_screened_search_needs_fewer_evaluations():
         return hypervolume(seen[:budget], (1.1, 1.0))
 
     assert volume(make_screen()[1], 60) > volume(None, 200)
-
-
-def test_without_known_keeps_first_copies():
-    X = np.array([[1, 2], [3, 4], [1, 2], [5, 6]])
-    assert without_known(X, set(row_keys(X[1:2]))).tolist() == [[1, 2], [5, 6]]

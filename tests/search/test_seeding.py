@@ -9,6 +9,7 @@ from dse.search.seeding import (
     probe_multipliers,
     sensitivity_assignments,
     uniform_assignments,
+    without_known,
 )
 from dse.search.space import FreeSpace, TiledSpace, row_keys
 
@@ -94,3 +95,8 @@ def test_fresh_designs_exhaust_a_small_space():
     X = fresh_designs(space, 1000, rng=np.random.default_rng(0), seen=set(row_keys(old)))
     assert len(X) == space.n_designs - 3
     assert fresh_designs(space, 1, rng=np.random.default_rng(0), seen=set(row_keys(X)) | set(row_keys(old))).size == 0
+
+
+def test_without_known_keeps_first_copies():
+    X = np.array([[1, 2], [3, 4], [1, 2], [5, 6]])
+    assert without_known(X, set(row_keys(X[1:2]))).tolist() == [[1, 2], [5, 6]]
