@@ -1,0 +1,24 @@
+/* What this processor can run. */
+#include "native.h"
+
+int dse_abi_version(void) { return DSE_ABI_VERSION; }
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+
+/* The compiler's run-time checks cpuid and, by xgetbv, that the operating system saves the registers. */
+int dse_best_isa(void)
+{
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2"))
+        return DSE_PORTABLE;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
+        return DSE_AVX2;
+    return __builtin_cpu_supports("avx512vbmi") ? DSE_AVX512_VBMI : DSE_AVX512;
+}
+
+#else
+
+int dse_best_isa(void) { return DSE_PORTABLE; }
+
+#endif
