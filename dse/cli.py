@@ -273,6 +273,14 @@ def networks(output_format: FormatOption = Format.table) -> None:
     terminal.print_table(pd.DataFrame(rows, columns=["kind", "name"]), output_format)
 
 
+@app.command()
+def doctor(output_format: FormatOption = Format.table) -> None:
+    """Say what this machine and installation bring to simulation, and what would make it faster."""
+    from dse.simulation.diagnosis import diagnose
+
+    terminal.print_diagnosis(diagnose(), output_format)
+
+
 @multipliers.command("list")
 def list_multipliers(
     library: LibraryOption = "builtin",

@@ -242,3 +242,18 @@ def test_every_option_reaches_the_configuration():
     names = set(inspect.signature(cli.explore).parameters) - {"run_file", "out", "output_format"}
     assert names == {*OPTIONS, "plain"}
     assert set(inspect.signature(explore).parameters) - {"run_file", "out", "watch"} == names
+
+
+def test_doctor(dse, monkeypatch):
+    monkeypatch.setenv("DSE_ISA", "off")
+    code, out, err = dse("doctor")
+    assert code == 0
+    assert "native library" in out
+    assert "unset it" in err
+    code, out, _ = dse("doctor", "--format", "json")
+    values = {(row["section"], row["name"]): row["value"] for row in json.loads(out)}
+    assert values["native library", "file"] == "none: switched off by DSE_ISA=off"
+    monkeypatch.setenv("DSE_ISA", "mmx")
+    code, _, err = dse("doctor")
+    assert code == cli.EXIT_ERROR
+    assert "error: DSE_ISA=mmx: unknown level" in err

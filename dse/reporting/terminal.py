@@ -3,10 +3,12 @@
 import json
 import logging
 import math
+import platform
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 from rich.console import Console
@@ -14,12 +16,16 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from dse import __version__
 from dse.multipliers.library import Library
 from dse.robustness.tolerances import Tolerances
 from dse.runs import loop
 from dse.runs.front import SEPARATOR
 from dse.runs.results import Run
 from dse.runs.tolerance_sweep import SweepDirectory, SweepStart, tolerances_table
+
+if TYPE_CHECKING:
+    from dse.simulation.diagnosis import Fact
 
 Format = Literal["table", "json", "csv"]
 
@@ -312,6 +318,19 @@ def print_point(run: Run, point: int, output_format: Format) -> None:
     row = run.front[run.front["point"] == point].iloc[0]
     title = f"point {point}: {row['energy_saved_pct']:.2f} % energy saved, accuracy {100 * row['accuracy']:.2f} %"
     print_table(table, output_format, title=title)
+
+
+def print_diagnosis(facts: "Sequence[Fact]", output_format: Format) -> None:
+    """One row a fact; the table leaves advice to lines of its own."""
+    table = pd.DataFrame([asdict(fact) for fact in facts])
+    if output_format != "table":
+        print_table(table, output_format)
+        return
+    table["section"] = table["section"].mask(table["section"].duplicated(), "")
+    print_table(table.drop(columns="advice"), output_format, title=f"dse {__version__} on {platform.platform()}")
+    for fact in facts:
+        if fact.advice:
+            print_note(f"{fact.section}: {fact.advice}")
 
 
 def print_library(library: Library, output_format: Format) -> None:

@@ -1,0 +1,98 @@
+"""What this machine brings to simulation and what it lacks: the content of `dse doctor`."""
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from dse.multipliers.factorization import cache_directory
+from dse.simulation.engines import OneDnnEngine, default_engine
+from dse.simulation.native_library import LEVELS, REMEDY, NativeLibrary, find, is_off
+
+FEATURES = (
+    "avx2", "avx512_f", "avx512_bw", "avx512_vl", "avx512_dq", "avx512_vbmi", "avx_vnni", "avx512_vnni", "amx_int8",
+)  # fmt: skip
+"""Instruction sets that make a difference to dse, as PyTorch calls them."""
+
+FLOAT_ADVICE = (
+    "PyTorch's int8 convolutions are missing or inexact on this processor, so float32 convolutions take their place: "
+    "the results are the same, later. Processors with AVX-512 VNNI or AMX have them"
+)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of a diagnosis.
+
+    Attributes:
+        section: what it is about: processor, native library, torch, ...
+        name: what is said about it.
+        value: text.
+        advice: what is slower than it could be and how to change that; empty where nothing is.
+    """
+
+    section: str
+    name: str
+    value: str
+    advice: str = ""
+
+
+def diagnose() -> list[Fact]:
+    """Facts about this machine and installation, section by section.
+
+    Raises:
+        ConfigError: DSE_ISA or DSE_NATIVE_LIBRARY has a value that cannot be followed.
+    """
+    return [fact for section in SECTIONS for fact in section()]
+
+
+def _processor() -> Iterator[Fact]:
+    has = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch cannot tell
+    yield Fact("processor", "name", str(has.get("cpu_name") or platform.processor() or platform.machine()))
+    yield Fact("processor", "cores for this process", str(_n_cores()))
+    features = [feature for feature in FEATURES if has.get(feature)]
+    yield Fact("processor", "features", ", ".join(features) or ("none of use" if has else "unknown"))
+
+
+def _n_cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+def _native_library() -> Iterator[Fact]:
+    section, found = "native library", find()
+    if isinstance(found, NativeLibrary):
+        yield Fact(section, "file", str(found.path))
+        yield Fact(section, "levels that run here", ", ".join(found.levels))
+        is_forced = found.isa < found.best_isa
+        advice = f"DSE_ISA keeps the native library from {LEVELS[found.best_isa]}: unset it" if is_forced else ""
+        yield Fact(section, "level in use", found.isa_name, advice)
+        return
+    advice = "DSE_ISA=off keeps the native library from being used: unset it" if is_off() else f"without it, {REMEDY}"
+    yield Fact(section, "file", f"none: {found}", advice)
+
+
+def _torch() -> Iterator[Fact]:
+    is_int8 = isinstance(default_engine(), OneDnnEngine)
+    yield Fact("torch", "version", torch.__version__)
+    yield Fact("torch", "threads", str(torch.get_num_threads()))
+    engine = "int8 (oneDNN)" if is_int8 else "float32"
+    yield Fact("torch", "exact convolutions", engine, "" if is_int8 else FLOAT_ADVICE)
+
+
+def _cuda() -> Iterator[Fact]:
+    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = [torch.cuda.get_device_name(i) for i in range(n_devices)]
+    yield Fact("cuda", "devices", ", ".join(names) or "none")
+
+
+def _cache() -> Iterator[Fact]:
+    folder = cache_directory()
+    yield Fact("cache", "folder", f"{folder}{'' if folder.is_dir() else ' (not there yet)'}")
+
+
+SECTIONS: tuple[Callable[[], Iterator[Fact]], ...] = (_processor, _native_library, _torch, _cuda, _cache)
