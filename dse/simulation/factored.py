@@ -37,7 +37,7 @@ class FactoredConv:
 
     def __init__(self, problem: IntegerConv, factorization: Factorization | None, engine: Engine):
         self.problem = problem
-        planes = _Planes(problem, factorization)
+        planes = Planes(problem, factorization)
         self._constant = planes.constant
         self._pieces = [_Piece(problem, features, weight, scale, engine) for scale, features, weight in planes.pieces()]
         self._is_gathered = any(piece.is_gathered for piece in self._pieces)
@@ -55,7 +55,7 @@ class FactoredConv:
         p.check_input(x)
         if len(x) == 0:
             return torch.empty(0, p.n_outputs, *p.output_size(*x.shape[2:]), dtype=self._bias.dtype)
-        codes = _unsigned_padded(p, x)
+        codes = unsigned_padded(p, x)
         index = _row_index(codes) if self._is_gathered else None
         total = None
         for piece in self._pieces:
@@ -71,7 +71,7 @@ class FactoredConv:
         return total.add_(self._bias)
 
 
-def _unsigned_padded(problem: IntegerConv, x: torch.Tensor) -> torch.Tensor:
+def unsigned_padded(problem: IntegerConv, x: torch.Tensor) -> torch.Tensor:
     """Codes as uint8 `x - x_low`, padded with the zero code, channels last."""
     if problem.x_dtype == torch.int8:
         x = x.contiguous(memory_format=torch.channels_last).view(torch.uint8) ^ 0x80
@@ -81,8 +81,12 @@ def _unsigned_padded(problem: IntegerConv, x: torch.Tensor) -> torch.Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-class _Planes:
-    """All planes of one (layer, table): features by code, int8 weights, and what is constant per output channel."""
+class Planes:
+    """All planes of one (layer, table): features by code, int8 weights, and what is constant per output channel.
+
+    Attributes:
+        constant: int64 `[C_out]`, to add to the weighted sums of the pieces.
+    """
 
     def __init__(self, problem: IntegerConv, factorization: Factorization | None):
         self.problem = problem
@@ -151,7 +155,7 @@ class _Piece:
         self.scale = scale
         self.factor = (scale + 2**31) % 2**32 - 2**31  # sums are added in int32, modulo 2^32
         self.is_gathered = features is not None
-        self._rows = None if features is None else _row_words(features)
+        self._rows = None if features is None else row_words(features)
         self._n_planes = weight.shape[1] // problem.weight.shape[1]
         cuts = _channel_cuts(weight, self._n_planes, problem.groups)
         self._parts = [
@@ -213,7 +217,7 @@ def _flat(codes: torch.Tensor) -> torch.Tensor:
 _WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
 
 
-def _row_words(features: np.ndarray) -> torch.Tensor:
+def row_words(features: np.ndarray) -> torch.Tensor:
     """Feature rows as single machine words: gathered four times as fast as rows of bytes."""
     rows = torch.from_numpy(np.ascontiguousarray(features))
     return rows.view(_WORDS[rows.shape[1]]).flatten()
