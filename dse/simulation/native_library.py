@@ -7,13 +7,14 @@ Environment variables:
 
 import ctypes
 import logging
+import multiprocessing
 import os
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import dse.simulation
-from dse.errors import ConfigError, unknown_name
+from dse.errors import ConfigError, RunError, unknown_name
 
 ABI_VERSION = 1  # DSE_ABI_VERSION in csrc/native.h
 LEVELS = ("portable", "avx2", "avx512", "avx512-vbmi")  # `enum dse_isa` in csrc/native.h, by position
@@ -44,6 +45,10 @@ class NativeLibrary:
     best_isa: int
     isa: int
 
+    def __reduce__(self) -> tuple:
+        """Travels to another process as the path and level."""
+        return _reopen, (self.path, self.isa)
+
     @property
     def isa_name(self) -> str:
         """Level to use, by name."""
@@ -58,7 +63,8 @@ class NativeLibrary:
 def load() -> NativeLibrary | None:
     """The native library at the level of DSE_ISA, or `None` where it is switched off or absent.
 
-    Absence is logged as a warning, once. The environment is read on every call, the file once.
+    Absence is logged as a warning, once; worker processes leave that to their parent. The environment is read on every
+    call, the file once.
 
     Raises:
         ConfigError: DSE_ISA or DSE_NATIVE_LIBRARY has a value that cannot be followed.
@@ -66,7 +72,7 @@ def load() -> NativeLibrary | None:
     found = find()
     if isinstance(found, NativeLibrary):
         return found
-    if not is_off():
+    if not is_off() and multiprocessing.parent_process() is None:
         _warn_once(found)
     return None
 
@@ -118,6 +124,13 @@ def open_library(path: Path) -> NativeLibrary | str:
     if not 0 <= best_isa < len(LEVELS):
         return f"{path} reports instruction-set level {best_isa}, expected 0 to {len(LEVELS) - 1}"
     return NativeLibrary(path=path, functions=functions, best_isa=best_isa, isa=best_isa)
+
+
+def _reopen(path: Path, isa: int) -> NativeLibrary:
+    opened = open_library(path)
+    if not isinstance(opened, NativeLibrary):
+        raise RunError(f"the native library of the parent process is gone ({opened}): repeat the command")
+    return replace(opened, isa=isa)
 
 
 @cache

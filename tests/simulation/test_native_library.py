@@ -1,7 +1,9 @@
 """The loader of the native library: what it finds, what it refuses, what it says."""
 
 import logging
+import multiprocessing
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import dse.simulation
-from dse.errors import ConfigError
+from dse.errors import ConfigError, RunError
 from dse.simulation import native_library
 from dse.simulation.native_library import ABI_VERSION, LEVELS, NativeLibrary, find, load, open_library
 
@@ -92,6 +94,19 @@ def test_functions_are_the_same_object_every_time(compile_library, monkeypatch):
     assert load().functions is functions
 
 
+@needs_compiler
+def test_pickle_keeps_path_and_level(compile_library, monkeypatch):
+    monkeypatch.setenv("DSE_NATIVE_LIBRARY", str(compile_library(library_source())))
+    monkeypatch.setenv("DSE_ISA", "portable")
+    data = pickle.dumps(load())
+    monkeypatch.delenv("DSE_ISA")
+    assert (pickle.loads(data).isa, load().isa) == (0, 1)
+    load().path.unlink()
+    open_library.cache_clear()  # as in another process
+    with pytest.raises(RunError, match="is not a file"):
+        pickle.loads(data)
+
+
 def test_unknown_level_is_an_error(monkeypatch):
     monkeypatch.setenv("DSE_ISA", "avx1024")
     with pytest.raises(ConfigError, match=r"DSE_ISA=avx1024: .*portable.*unset"):
@@ -113,6 +128,12 @@ def test_absence_is_said_once_with_a_remedy(absent, caplog):
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert ABSENT in caplog.text
     assert "install a C compiler" in caplog.text
+
+
+def test_workers_leave_the_warning_to_their_parent(absent, caplog, monkeypatch):
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: multiprocessing.current_process())
+    assert load() is None
+    assert not caplog.records
 
 
 def test_forcing_an_absent_library_is_an_error(absent, monkeypatch):
