@@ -12,7 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from dse.quantization.affine import quantize_affine
-from dse.simulation.ops import PreparedConv
+from dse.simulation.native import quantize
+from dse.simulation.native_library import load
+from dse.simulation.ops import PreparedConv, rescaled
 from dse.simulation.problem import IntegerConv
 
 
@@ -62,17 +64,17 @@ class LayerOperator:
         input_sums: PreparedConv | None = None,
     ):
         self.sums = sums
-        self._scale, self._bias = scale.view(1, -1, 1, 1), bias.view(1, -1, 1, 1)
-        self._slope = None if slope is None else slope.view(1, -1, 1, 1)
+        self._scale, self._bias, self._slope = scale.contiguous(), bias.contiguous(), slope
         self._input_sums = input_sums
 
     def __call__(self, codes: torch.Tensor) -> torch.Tensor:
         """float32 `[n, C_out, H_out, W_out]`."""
+        if self._slope is None:
+            return rescaled(self.sums, codes, self._scale, self._bias)
         # Separate roundings: a fused multiply-add would depend on how the compiler vectorized it.
         outputs = self.sums(codes).to(torch.float32)
-        if self._slope is not None:
-            outputs.sub_(self._input_sums(codes).to(torch.float32) * self._slope)
-        return outputs.mul_(self._scale).add_(self._bias)
+        outputs.sub_(self._input_sums(codes).to(torch.float32) * self._slope.view(1, -1, 1, 1))
+        return outputs.mul_(self._scale.view(1, -1, 1, 1)).add_(self._bias.view(1, -1, 1, 1))
 
 
 class IntegerLayer(nn.Module):
@@ -122,7 +124,10 @@ class IntegerLayer(nn.Module):
             x = x.reshape(-1, x.shape[-1], 1, 1)
         elif self.padding_mode != "zeros":
             x = F.pad(x, self.float_padding, mode=self.padding_mode)
-        return quantize_affine(x, self.x_scale, self._zero_point, self.problem.x_dtype)
+        library = load()
+        if library is None:
+            return quantize_affine(x, self.x_scale, self._zero_point, self.problem.x_dtype)
+        return quantize(x, self.x_scale, self.problem.x_zero_point, self.problem.x_dtype, library)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """float32 outputs of the layer's usual shape; the argument is named as in torch.nn, for calls by name."""

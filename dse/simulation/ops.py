@@ -18,6 +18,8 @@ from dse.multipliers.factorization import factorize
 from dse.multipliers.multiplier import Multiplier
 from dse.simulation.engines import default_engine
 from dse.simulation.factored import FactoredConv
+from dse.simulation.native import NativeConv, PermuteKernel, RowsKernel, rescale
+from dse.simulation.native_library import NativeLibrary, load
 from dse.simulation.problem import IntegerConv, integer_conv
 from dse.simulation.reference import ReferenceConv
 
@@ -41,9 +43,26 @@ def _prepare_factored(problem: IntegerConv, multiplier: Multiplier) -> PreparedC
     return FactoredConv(problem, factorization, default_engine())
 
 
+def _library() -> NativeLibrary:
+    library = load()
+    if library is None:
+        raise ConfigError("this backend needs the native library, which is not here: `dse doctor` says why")
+    return library
+
+
+def _prepare_rows(problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
+    return NativeConv(problem, multiplier.table, RowsKernel.of(multiplier.table, problem.x_low), _library())
+
+
+def _prepare_permute(problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
+    return NativeConv(problem, multiplier.table, PermuteKernel.of(multiplier.table, problem.x_low), _library())
+
+
 BACKENDS: dict[str, Callable[[IntegerConv, Multiplier], PreparedConv]] = {
     "auto": _prepare_factored,
     "factored": _prepare_factored,
+    "rows": _prepare_rows,
+    "permute": _prepare_permute,
     "reference": _prepare_reference,
 }
 
@@ -64,6 +83,24 @@ def prepare(problem: IntegerConv, multiplier: Multiplier, backend: str = "auto")
             f"{problem.weight.dtype}: use the quantization scheme that fits its signedness"
         )
     return BACKENDS[backend](problem, multiplier)
+
+
+def rescaled(conv: PreparedConv, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """`float32(sums) * scale + bias` per output channel, float32 `[n, C_out, H_out, W_out]`, for codes `x`.
+
+    Args:
+        conv: gives the sums.
+        x: its codes.
+        scale, bias: float32 `[C_out]`, contiguous.
+    """
+    if isinstance(conv, NativeConv):
+        return conv.rescaled(x, scale, bias)
+    sums = conv(x)
+    library = load()
+    if library is not None and sums.is_contiguous(memory_format=torch.channels_last):
+        return rescale(sums, scale, bias, library)
+    # Separate roundings: a fused multiply-add would depend on how the compiler vectorized it.
+    return sums.to(torch.float32).mul_(scale.view(1, -1, 1, 1)).add_(bias.view(1, -1, 1, 1))
 
 
 def lut_conv2d(

@@ -1,4 +1,5 @@
-/* C ABI of the native library. Stateless; every call creates and joins its own threads. Returns 0 or a DSE_E code. */
+/* C ABI of the native library. Stateless: every call creates and joins its own threads and works in memory that the
+ * caller owns. Functions return DSE_OK or another `enum dse_error`. */
 #ifndef DSE_NATIVE_H
 #define DSE_NATIVE_H
 
@@ -13,11 +14,60 @@
 #define DSE_ABI_VERSION 1
 
 enum dse_isa { DSE_PORTABLE = 0, DSE_AVX2 = 1, DSE_AVX512 = 2, DSE_AVX512_VBMI = 3 };
-enum dse_error { DSE_OK = 0, DSE_E_ARGUMENT = -1, DSE_E_ISA = -2, DSE_E_MEMORY = -3 };
+enum dse_error { DSE_OK = 0, DSE_E_ARGUMENT = -1, DSE_E_ISA = -2 };
 
 DSE_API int dse_abi_version(void);
 
 /* Highest level of `enum dse_isa` that this processor, its operating system and this build can run. */
 DSE_API int dse_best_isa(void);
+
+/* A convolution of codes that are padded already; a Linear layer is a 1x1 convolution of 1x1 images. */
+typedef struct {
+    int64_t n, height, width;   /* of the padded input */
+    int64_t channels, outputs;  /* of all groups together */
+    int64_t groups;
+    int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
+} dse_conv;
+
+/* What becomes of the sums: y = sum + constant as int32, or float(y) * scale + bias with two roundings. */
+typedef struct {
+    const int32_t *constant;   /* [outputs] */
+    const float *scale, *bias; /* [outputs], or both NULL for int32 outputs */
+} dse_finish;
+
+/* Codes of n values: clamp(round(value * inverse_scale) + zero_point, low, low + 255) as bytes, rounding half to even.
+ * NaN becomes `low`. */
+DSE_API int dse_quantize(const float *values, int64_t n, float inverse_scale, float zero_point, int low, uint8_t *codes,
+                         int isa, int n_threads);
+
+/* In place, float(sums) * scale + bias with two roundings; sums [n][outputs] are int32, or float where is_float. */
+DSE_API int dse_rescale(void *sums, int is_float, int64_t n, int64_t outputs, const float *scale, const float *bias,
+                        int isa, int n_threads);
+
+/* Bytes of workspace, aligned to 64, that the calls below need. */
+DSE_API int64_t dse_rows_workspace(int n_threads);
+
+/* Sums of table entries: sum_k (columns[w_ok][x_k] - zero_point[o] * code(x_k)), entries int32.
+ *
+ * codes:      [n][height][width][channels], bytes that index a column.
+ * columns:    [n_columns][256], one column of the table for every weight that occurs.
+ * column_of:  [outputs][kernel_h][kernel_w][channels / groups], the column of every weight.
+ * zero_point: [outputs], of the weights.
+ * is_signed:  whether bytes from 128 on are negative codes.
+ * out:        [n][out_height][out_width][outputs], int32 or float.
+ */
+DSE_API int dse_rows(const dse_conv *conv, const uint8_t *codes, const int32_t *columns, const uint8_t *column_of,
+                         const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out,
+                         void *workspace, int isa, int n_threads);
+
+/* The same by byte permutes (AVX-512 VBMI), where entries are low + 0..65535. What differs:
+ *
+ * planes:     [n_columns][2][256], low and high bytes of the entries less `low`.
+ * is_signed:  whether bytes from 128 on are negative codes; only the zero points ask.
+ */
+DSE_API int64_t dse_permute_workspace(const dse_conv *conv, int n_threads);
+DSE_API int dse_permute(const dse_conv *conv, const uint8_t *codes, const uint8_t *planes, const uint8_t *column_of,
+                        const int32_t *zero_point, int low, int is_signed, const dse_finish *finish, void *out,
+                        void *workspace, int isa, int n_threads);
 
 #endif

@@ -1,0 +1,59 @@
+/* Elementwise steps: cut into parts, the version for this processor called. */
+#include "pointwise.h"
+
+#include "dispatch.h"
+#include "geometry.h"
+#include "threads.h"
+
+enum { PART = 1 << 16 }; /* elements: some 10 us of work, more than a thread costs */
+
+typedef struct {
+    const quantize_call *call;
+    quantize_part *part;
+} quantize_job;
+
+typedef struct {
+    const rescale_call *call;
+    rescale_part *part;
+    int64_t rows;
+} rescale_job;
+
+static void run_quantize(void *context, int64_t index, int thread)
+{
+    const quantize_job *job = context;
+    (void)thread;
+    job->part(job->call, index * PART, smaller((index + 1) * PART, job->call->n));
+}
+
+static void run_rescale(void *context, int64_t index, int thread)
+{
+    const rescale_job *job = context;
+    (void)thread;
+    job->part(job->call, index * job->rows, smaller((index + 1) * job->rows, job->call->n));
+}
+
+int dse_quantize(const float *values, int64_t n, float inverse_scale, float zero_point, int low, uint8_t *codes,
+                 int isa, int n_threads)
+{
+    if (!can_run(isa))
+        return DSE_E_ISA;
+    if (n < 0 || n_threads < 1)
+        return DSE_E_ARGUMENT;
+    quantize_call call = {values, codes, n, inverse_scale, zero_point, (float)low};
+    quantize_job job = {&call, CHOOSE(dse_quantize_, isa)};
+    dse_run_tasks(n_threads, (n + PART - 1) / PART, run_quantize, &job);
+    return DSE_OK;
+}
+
+int dse_rescale(void *sums, int is_float, int64_t n, int64_t outputs, const float *scale, const float *bias, int isa,
+                int n_threads)
+{
+    if (!can_run(isa))
+        return DSE_E_ISA;
+    if (n < 0 || outputs < 1 || n_threads < 1)
+        return DSE_E_ARGUMENT;
+    rescale_call call = {sums, is_float, n, outputs, scale, bias};
+    rescale_job job = {&call, CHOOSE(dse_rescale_, isa), (PART + outputs - 1) / outputs};
+    dse_run_tasks(n_threads, (n + job.rows - 1) / job.rows, run_rescale, &job);
+    return DSE_OK;
+}

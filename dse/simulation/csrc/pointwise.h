@@ -1,0 +1,28 @@
+/* Elementwise steps around the sums, one version an instruction set. */
+#ifndef DSE_POINTWISE_H
+#define DSE_POINTWISE_H
+
+#include "native.h"
+
+typedef struct {
+    const float *values;
+    uint8_t *codes;
+    int64_t n;
+    float inverse_scale, zero_point, low;
+} quantize_call;
+
+typedef struct {
+    void *sums;
+    int is_float;
+    int64_t n, outputs;
+    const float *scale, *bias;
+} rescale_call;
+
+/* Elements, or rows of outputs, begin..end. */
+typedef void quantize_part(const quantize_call *call, int64_t begin, int64_t end);
+typedef void rescale_part(const rescale_call *call, int64_t begin, int64_t end);
+
+quantize_part dse_quantize_portable, dse_quantize_avx2, dse_quantize_avx512;
+rescale_part dse_rescale_portable, dse_rescale_avx2, dse_rescale_avx512;
+
+#endif

@@ -1,0 +1,2 @@
+#define ISA portable
+#include "pointwise_kernel.h"
