@@ -1,8 +1,12 @@
-"""Assignments in, accuracies out: bit-exact inference of an integer network through the multipliers' tables."""
+"""Assignments in, accuracies out: bit-exact inference of an integer network through the multipliers' tables.
+
+Batches of images are the outer loop. Within one, assignments share what their common first layers compute (see
+`dse.networks.prefixes`); memory depends on neither number.
+"""
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -11,12 +15,14 @@ from dse.errors import DataError, ShapeError
 from dse.multipliers.library import Library
 from dse.networks.convert import IntegerNetwork
 from dse.networks.layers import LayerInfo
+from dse.networks.prefixes import walk_prefixes
+from dse.networks.segments import SegmentedNetwork
 from dse.recovery.operators import OperatorBank, Recovery
 
 SIMULATION_VERSION = 1
 """Part of every fingerprint; raised when the definition of the simulated arithmetic changes."""
 
-BATCH_BYTES = 16 * 2**20  # larger tensors come from the system page by page, each time anew
+BATCH_BYTES = 48 * 2**20  # kernels are faster on more images at once, up to what no longer fits into caches
 
 
 class Evaluator:
@@ -33,6 +39,11 @@ class Evaluator:
         _check_labels(split, bank.network.n_classes)
         self._bank, self._split = bank, split
         self._batch_size = batch_size or default_batch_size(bank.network.layers)
+        self._segmented: SegmentedNetwork | None = None
+
+    def __getstate__(self) -> dict:
+        """Without the segments: code made anew where it is needed."""
+        return {**self.__dict__, "_segmented": None}
 
     @property
     def bank(self) -> OperatorBank:
@@ -89,23 +100,40 @@ class Evaluator:
             start: first image, from 0.
             stop: one past the last image, at most `n_images`.
         """
+        parts = self.correct_in_parts(assignments, start, stop)
+        hits = np.empty((len(assignments), stop - start), dtype=np.bool_)
+        n_done = [0] * len(hits)
+        for row, part in parts:
+            hits[row, n_done[row] : n_done[row] + len(part)] = part
+            n_done[row] += len(part)
+        return hits
+
+    def correct_in_parts(self, assignments: np.ndarray, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+        """What `correct` returns, piece by piece as it is measured; arguments as there.
+
+        Yields:
+            An assignment's row and the outcomes of its next few images, bool. All assignments go through the same few
+            images before the next ones come.
+        """
         assignments = self._checked(assignments)
         if not 0 <= start <= stop <= self.n_images:
             raise ShapeError(f"images {start}..{stop} were asked for: expected a range within 0..{self.n_images}")
-        hits = np.empty((len(assignments), stop - start), dtype=np.bool_)
-        for row, assignment in zip(hits, assignments, strict=True):
-            self._simulate(assignment, start, row)
-        return hits
+        return self._parts(assignments.astype(np.int64), start, stop)
 
-    def _simulate(self, assignment: np.ndarray, start: int, hits: np.ndarray) -> None:
-        """Fills `hits`, bool `[n]`, with the outcomes of the images from `start` on."""
-        network = self._bank.network
-        for index, layer in enumerate(network.integer_layers):
-            layer.operator = self._bank.operator(index, int(assignment[index]))
-        for begin in range(0, len(hits), self._batch_size):
-            end = min(begin + self._batch_size, len(hits))
-            predicted = network(self._split.batch(start + begin, start + end)).argmax(1)
-            hits[begin:end] = (predicted == self._split.labels[start + begin : start + end]).numpy()
+    def _parts(self, assignments: np.ndarray, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+        distinct, which = np.unique(assignments, axis=0, return_inverse=True)
+        rows = [np.flatnonzero(which.ravel() == i).tolist() for i in range(len(distinct))]
+        self._segmented = self._segmented or SegmentedNetwork(self._bank.network)
+        for begin, end in even_batches(start, stop, self._batch_size):
+            images, labels = self._split.batch(begin, end), self._split.labels[begin:end]
+            all_logits = walk_prefixes(self._segmented, distinct, images, use_operators=self._use_operators)
+            for equal, logits in zip(rows, all_logits, strict=True):
+                hits = (logits.argmax(1) == labels).numpy()
+                yield from ((row, hits) for row in equal)
+
+    def _use_operators(self, assignment: np.ndarray, layers: Sequence[int]) -> None:
+        for layer in layers:
+            self._bank.network.integer_layers[layer].operator = self._bank.operator(layer, int(assignment[layer]))
 
     def _checked(self, assignments: np.ndarray) -> np.ndarray:
         assignments = np.asarray(assignments)
@@ -131,6 +159,17 @@ def default_batch_size(layers: Sequence[LayerInfo]) -> int:
     """Images whose largest layer, as float32 outputs and expanded codes, takes about `BATCH_BYTES`."""
     bytes_per_image = max(math.prod(layer.output_shape) for layer in layers) * 24
     return int(np.clip(BATCH_BYTES // bytes_per_image, 1, 256))
+
+
+def even_batches(start: int, stop: int, batch_size: int) -> list[tuple[int, int]]:
+    """Ranges of at most `batch_size` that make up `start..stop-1`, as equal as can be: a small last one would be slow.
+
+    >>> even_batches(0, 10, 4)
+    [(0, 3), (3, 6), (6, 10)]
+    """
+    n_batches = -(-(stop - start) // batch_size)
+    edges = [start + i * (stop - start) // n_batches for i in range(n_batches)] + [stop]
+    return list(zip(edges[:-1], edges[1:], strict=True))
 
 
 def build_evaluator(

@@ -3,9 +3,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dse.errors import DataError, MultiplierError, ShapeError
-from dse.evaluation import assignment_indices, build_evaluator, default_batch_size
+from dse.evaluation import assignment_indices, build_evaluator, default_batch_size, even_batches
 from dse.networks.convert import quantize_network
 from dse.quantization.affine import scheme_for
 from dse.recovery.operators import Recovery
@@ -74,6 +76,104 @@ def test_repeated_and_reordered_assignments():
     assert np.array_equal(assignments, before)
     assert evaluator(assignments[:0]).shape == (0,)
     assert evaluator(assignments.astype(np.uint8)).tolist() == first.tolist()
+
+
+@pytest.fixture(scope="module")
+def evaluator():
+    return _evaluator(batch_size=30, recovery=Recovery(True, True))
+
+
+def _one_by_one(evaluator, assignments, start, stop):
+    """Whole runs of the network, on batches of their own."""
+    network, split = evaluator.bank.network, SEARCH
+    rows = []
+    for assignment in assignments:
+        for index, layer in enumerate(network.integer_layers):
+            layer.operator = evaluator.bank.operator(index, int(assignment[index]))
+        rows.append((network(split.batch(start, stop)).argmax(1) == split.labels[start:stop]).numpy())
+    return np.array(rows)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 20), st.integers(1, 6), st.integers(0, 69), st.integers(1, 70))
+def test_populations_equal_one_by_one(evaluator, seed, n, n_multipliers, start, n_images):
+    assignments = np.random.default_rng(seed).integers(0, n_multipliers, (n, 4))
+    stop = min(start + n_images, 70)
+    hits = evaluator.correct(assignments, start, stop)
+    assert np.array_equal(hits, _one_by_one(evaluator, assignments, start, stop))
+
+
+def _count_calls(evaluator, monkeypatch):
+    """A list that gets `(layer, multiplier)` of every layer run from now on."""
+    calls, bank = [], evaluator.bank
+
+    def counting(layer, multiplier, operator=bank.operator):
+        def run(codes):
+            calls.append((layer, multiplier))
+            return operator(layer, multiplier)(codes)
+
+        return run
+
+    monkeypatch.setattr(bank, "operator", counting)
+    return calls
+
+
+def test_duplicates_are_computed_once(evaluator, monkeypatch):
+    assignments = _assignments(5)[[3, 0, 3, 4, 0, 3]]
+    expected = [evaluator.correct(row[None], 0, 30)[0] for row in assignments]
+    calls = _count_calls(evaluator, monkeypatch)
+    assert np.array_equal(evaluator.correct(assignments, 0, 30), expected)
+    distinct = np.unique(assignments, axis=0)
+    assert len(calls) == sum(len(np.unique(distinct[:, :n], axis=0)) for n in range(1, 5))
+
+
+def test_a_sensitivity_sweep_runs_no_layer_twice(evaluator, monkeypatch):
+    exact, multipliers = np.full(4, 5), (0, 2, 3)
+    sweep = np.array([exact] + [np.where(np.arange(4) == layer, m, exact) for layer in range(4) for m in multipliers])
+    calls = _count_calls(evaluator, monkeypatch)
+    evaluator.correct(sweep, 0, 60)
+    # for each of two batches: the exact network, and from each layer on as many times as there are multipliers
+    assert len(calls) == 2 * (4 + len(multipliers) * (4 + 3 + 2 + 1))
+
+
+def test_outcomes_come_in_parts(evaluator):
+    assignments = _assignments(4)[[0, 1, 2, 3, 0]]
+    whole = evaluator.correct(assignments, 5, 70)
+    parts = list(evaluator.correct_in_parts(assignments, 5, 70))
+    assert [row for row, _ in parts[:5]] == [row for row, _ in parts[5:10]] == [row for row, _ in parts[10:]]
+    for row in range(5):
+        mine = [hits for i, hits in parts if i == row]
+        assert [len(hits) for hits in mine] == [21, 22, 22]
+        assert np.array_equal(np.concatenate(mine), whole[row])
+    assert list(evaluator.correct_in_parts(assignments, 5, 5)) == []
+    with pytest.raises(ShapeError):
+        evaluator.correct_in_parts(assignments, 5, 71)
+
+
+def test_parts_of_two_evaluators_may_alternate():
+    integer = quantize_network(tiny_network(), CALIBRATION, scheme=scheme_for(False))
+    first, second = (
+        build_evaluator(integer, tiny_library(), SEARCH, calibration=CALIBRATION, recovery=recovery, batch_size=20)
+        for recovery in (Recovery(True), Recovery(False))
+    )
+    assignments = _assignments(6)
+    expected = [e.correct(assignments, 0, 70) for e in (first, second)]
+    parts = (first.correct_in_parts(assignments, 0, 70), second.correct_in_parts(assignments[::-1], 0, 70))
+    hits = [[[] for _ in range(6)] for _ in range(2)]
+    for (a, first_hits), (b, second_hits) in zip(*parts, strict=True):
+        hits[0][a].append(first_hits)
+        hits[1][5 - b].append(second_hits)
+    got = [[np.concatenate(parts) for parts in rows] for rows in hits]
+    assert np.array_equal(got, expected)
+
+
+@given(st.integers(0, 50), st.integers(0, 300), st.integers(1, 70))
+def test_even_batches(start, n, batch_size):
+    batches = even_batches(start, start + n, batch_size)
+    sizes = [stop - start for start, stop in batches]
+    assert [i for a, b in batches for i in range(a, b)] == list(range(start, start + n))
+    assert len(batches) == -(-n // batch_size)
+    assert not sizes or (max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1)
 
 
 def test_pickled_before_and_after_use():

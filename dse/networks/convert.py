@@ -54,9 +54,12 @@ class IntegerNetwork:
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Logits, float32 `[n, n_classes]`, of `images` float32 `[n, C, H, W]`, through the layers' operators."""
         with torch.inference_mode():
-            # Only in a traced network is every `view` known to have become a `reshape`.
-            images = images.contiguous(memory_format=torch.channels_last if self.is_traced else torch.contiguous_format)
-            return self.module(images)
+            return self.module(self.laid_out(images))
+
+    def laid_out(self, images: torch.Tensor) -> torch.Tensor:
+        """The same images in the memory format that `module` runs on: channels last where that is safe."""
+        # Only in a traced network is every `view` known to have become a `reshape`.
+        return images.contiguous(memory_format=torch.channels_last if self.is_traced else torch.contiguous_format)
 
     def fingerprint(self) -> str:
         """sha256, hexadecimal, of all that decides its outputs but the multipliers."""
