@@ -79,7 +79,7 @@ static inline __attribute__((always_inline)) void add_words(int32_t *sums, __m51
     }
 }
 
-/* Of every 64 positions the 32 even ones come first. */
+/* Sums of the 32 even positions, then of the 32 odd ones. */
 static inline __attribute__((always_inline)) void flush(int32_t *sums, byte_sums low, byte_sums high)
 {
     add_words(sums, even(low), even(high));
@@ -143,22 +143,31 @@ static void add_codes(int is_signed, const uint8_t *packed, const int64_t *offse
         }
 }
 
+/* The column of the table of every product in a part, for one output. */
+static void find_columns(const permute_call *call, part p, int64_t output, const uint8_t **columns)
+{
+    const geometry *g = &call->g;
+    const uint8_t *column_of = call->column_of + output * g->fan_in + p.first;
+    for (int64_t tap = 0; tap < g->n_taps; tap++, column_of += g->channels)
+        for (int64_t c = 0; c < p.width; c++)
+            *columns++ = call->planes + 512 * (int64_t)column_of[c];
+}
+
 /* All outputs of the groups in a part. */
 static void add_part(const permute_call *call, part p, int64_t n_vectors, permute_space space)
 {
     const geometry *g = &call->g;
     int64_t n_k = g->n_taps * p.width, n_channels = p.n_groups * p.width;
-    for (int64_t k = 0; k < n_k; k++)
-        space.offsets[k] = (k / p.width * n_channels + k % p.width) * TILE_POSITIONS;
+    for (int64_t tap = 0, k = 0; tap < g->n_taps; tap++)
+        for (int64_t c = 0; c < p.width; c++)
+            space.offsets[k++] = (tap * n_channels + c) * TILE_POSITIONS;
     for (int64_t i = 0; i < p.n_groups; i++) {
         const uint8_t *packed = space.packed + i * p.width * TILE_POSITIONS;
         int64_t group = p.group + i;
         if (call->has_zero_points)
             add_codes(call->is_signed, packed, space.offsets, n_k, n_vectors, space.code_sums + group * TILE_POSITIONS);
         for (int64_t o = group * g->outputs; o < (group + 1) * g->outputs; o++) {
-            const uint8_t *column_of = call->column_of + o * g->fan_in + p.first;
-            for (int64_t k = 0; k < n_k; k++)
-                space.columns[k] = call->planes + 512 * (int64_t)column_of[k / p.width * g->channels + k % p.width];
+            find_columns(call, p, o, space.columns);
             add_products(space.columns, packed, space.offsets, n_k, n_vectors, space.sums + o * TILE_POSITIONS);
         }
     }
@@ -183,20 +192,28 @@ static void transpose_8(const int32_t *sums, int64_t n_outputs, int32_t *rows)
             rows[i * n_outputs + o] = sums[o * TILE_POSITIONS + i];
 }
 
-static void finish(const permute_call *call, int64_t slot, int64_t position, int32_t *row, permute_space space)
+/* Zero points taken out of the sums of one output, and the lowest entry put back. */
+static void correct(const permute_call *call, int64_t output, int64_t n_slots, permute_space space)
 {
     const geometry *g = &call->g;
-    int32_t low = (int32_t)((uint32_t)call->low * (uint32_t)g->fan_in);
-    int32_t flipped = call->is_signed ? (int32_t)(128 * (uint32_t)g->fan_in) : 0;
-    for (int64_t group = 0; group < g->conv.groups; group++) {
-        const int32_t *zero_point = call->zero_point + group * g->outputs;
-        int32_t *y = row + group * g->outputs;
-        uint32_t codes = (uint32_t)space.code_sums[group * TILE_POSITIONS + slot] - (uint32_t)flipped;
-        codes = call->has_zero_points ? codes : 0;
-        for (int64_t o = 0; o < g->outputs; o++)
-            y[o] = (int32_t)((uint32_t)y[o] + (uint32_t)low - (uint32_t)zero_point[o] * codes);
-    }
-    finish_position(&call->finish, 0, g->conv.outputs, position * g->conv.outputs, row, call->out);
+    const int32_t *code_sums = space.code_sums + output / g->outputs * TILE_POSITIONS;
+    uint32_t zero_point = (uint32_t)call->zero_point[output], fan_in = (uint32_t)g->fan_in;
+    /* sums of signed codes are 128 a code too high */
+    uint32_t constant = (uint32_t)call->low * fan_in + (call->is_signed ? 128 * fan_in * zero_point : 0);
+    uint32_t *sums = (uint32_t *)space.sums + output * TILE_POSITIONS;
+    if (call->has_zero_points)
+        for (int64_t i = 0; i < n_slots; i++)
+            sums[i] += constant - zero_point * (uint32_t)code_sums[i];
+    else
+        for (int64_t i = 0; i < n_slots; i++)
+            sums[i] += constant;
+}
+
+/* Of every 64 positions the sums of the 32 even ones come first. */
+static int64_t position_of(int64_t slot)
+{
+    int64_t in_vector = slot % LANES;
+    return slot - in_vector + in_vector % 32 * 2 + in_vector / 32;
 }
 
 void dse_permute_avx512_vbmi(const permute_call *call, int64_t begin, int64_t end, permute_space space)
@@ -213,13 +230,15 @@ void dse_permute_avx512_vbmi(const permute_call *call, int64_t begin, int64_t en
             pack(call, p, begin, end, space.packed);
             add_part(call, p, n_vectors, space);
         }
+    for (int64_t output = 0; output < n_outputs; output++)
+        correct(call, output, n_vectors * LANES, space);
     for (int64_t slot = 0; slot < n_vectors * LANES; slot += 8) {
         transpose_8(space.sums + slot, n_outputs, space.rows);
         for (int64_t i = 0; i < 8; i++) {
-            int64_t in_vector = (slot + i) % LANES;
-            int64_t position = begin + (slot + i) / LANES * LANES + in_vector % 32 * 2 + in_vector / 32;
+            int64_t position = begin + position_of(slot + i);
             if (position < end)
-                finish(call, slot + i, position, space.rows + i * n_outputs, space);
+                finish_position(&call->finish, 0, n_outputs, position * n_outputs, space.rows + i * n_outputs,
+                                call->out);
         }
     }
 }
