@@ -3,6 +3,10 @@
 The evaluator reaches each worker once, through a file; afterwards only integer assignments travel. Every result is
 handed over as soon as it exists, so that a killed run loses at most the few evaluations in flight. Results do not
 depend on the number of workers, nor on how assignments are cut into chunks.
+
+An evaluator may measure a batch of assignments in parts (`correct_in_parts`), all of them on some images before any of
+them on more, so that they share work. In this process parts are handed over every so often; a worker measures a chunk
+as a whole.
 """
 
 import logging
@@ -13,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -33,7 +37,11 @@ MAX_CHUNK = 32
 
 
 class Evaluator(Protocol):
-    """Measures assignments; see `dse.evaluation`. Must be deterministic, and picklable for more than one job."""
+    """Measures assignments; see `dse.evaluation`. Must be deterministic, and picklable for more than one job.
+
+    A method `correct_in_parts` with the arguments of `correct` may yield the same outcomes piece by piece: a row of the
+    assignments, and the outcomes of its next few images.
+    """
 
     fingerprint: str
     n_images: int
@@ -48,7 +56,8 @@ class Result:
 
     Attributes:
         index: of the assignment in the batch.
-        hits: whether each image asked for is classified correctly, bool [n_images]; `None` where that failed.
+        hits: whether each image asked for is classified correctly, bool [n_images], or the first of them where the rest
+            is still being measured; `None` where that failed.
         message: the reason of the failure, else empty.
     """
 
@@ -115,7 +124,8 @@ class Executor:
         Args:
             evaluator: what measures.
             assignments: int64 [n, n_layers]; not changed.
-            on_results: called with a few results as soon as they exist, in any order.
+            on_results: called with a few results as soon as they exist, in any order; with one of the first images of
+                an assignment, maybe, before that of more and finally all of them.
             start: first image.
             stop: one past the last image; all by default.
 
@@ -180,6 +190,9 @@ def evaluate_batch(
 def _in_process(
     evaluator: Evaluator, assignments: NDArray[np.int64], order: NDArray[np.int64], images: tuple[int, int]
 ) -> Iterator[list[Result]]:
+    if hasattr(evaluator, "correct_in_parts"):
+        yield from _in_parts(evaluator, assignments, images)
+        return
     start, size = 0, 1
     while start < len(order):
         part = order[start : start + size]
@@ -188,6 +201,31 @@ def _in_process(
         start += len(part)
         per_item = max(time.perf_counter() - begin, 1e-9) / len(part)
         size = int(np.clip(CHUNK_TIME_S / per_item, 1, min(MAX_CHUNK, 2 * size)))
+
+
+def _in_parts(
+    evaluator: Evaluator, assignments: NDArray[np.int64], images: tuple[int, int]
+) -> Iterator[list[Result]]:
+    """Results of all assignments together, as they grow; when that fails, of each that is left by itself."""
+    n_images = images[1] - images[0]
+    hits = [np.empty(0, dtype=np.bool_) for _ in assignments]
+    new = set(range(len(hits))) if n_images == 0 else set()  # those to hand over
+    begin = time.perf_counter()
+    try:
+        for row, part in evaluator.correct_in_parts(assignments, *images):
+            part = _checked(part, (min(len(part), n_images - len(hits[row])),))
+            hits[row] = np.concatenate([hits[row], part])
+            new.add(row)
+            if time.perf_counter() - begin >= CHUNK_TIME_S:
+                yield [Result(i, hits[i]) for i in sorted(new)]
+                new, begin = set(), time.perf_counter()
+    except Exception:
+        _log.debug("evaluation of %d assignments together failed", len(assignments), exc_info=True)
+    yield [Result(i, hits[i]) for i in sorted(new)]
+    for i, known in enumerate(hits):
+        if len(known) < n_images:
+            (rest,) = _measure(evaluator, [i], assignments[i][None], (images[0] + len(known), images[1]))
+            yield [replace(rest, hits=np.concatenate([known, rest.hits])) if rest.is_ok else rest]
 
 
 _loaded: dict[Path, Evaluator] = {}

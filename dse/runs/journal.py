@@ -3,8 +3,8 @@
 What is not in the journal was not evaluated: there is no other state. A line that was torn by a crash is ignored by
 readers, and cut off before the next writer appends, so it never ends up in the middle.
 
-An assignment may have several lines, one for each stage of a race: every one holds the outcomes of all images so far,
-and the one of most images stands for it. Format 1 had one line an assignment, for all images, without outcomes.
+An assignment may have several lines, as more of its images are measured: every one holds the outcomes of all images so
+far, and the one of most images stands for it. Format 1 had one line an assignment, for all images, without outcomes.
 """
 
 import errno

@@ -40,7 +40,7 @@ class Progress:
         hypervolume: of everything measured, with `REFERENCE_POINT`.
         best_energy_rel: lowest energy at or above `accuracy_floor`; NaN where there is none.
         time_s: since this process began.
-        n_left: evaluations left in this batch.
+        n_left: evaluations left in this batch, those that are partly done by their share.
     """
 
     phase: str = "search"
@@ -86,7 +86,7 @@ class Observer(Protocol):
         """Tolerances are being learned, before anything is simulated."""
 
     def on_evaluation(self, progress: Progress) -> None:
-        """Some evaluations are done; `progress.n_left` remain in the batch."""
+        """Some images are measured; `progress.n_left` evaluations remain in the batch."""
 
     def on_generation(self, progress: Progress) -> None:
         """A generation is done."""

@@ -48,7 +48,8 @@ class Meter:
         executor: where they are measured.
         budget: evaluations on all images that may be asked for, or as many images in parts; `None`: any number.
         race: how designs are stopped early; `None`: never.
-        on_results: told after every few evaluations how many are left in the batch, or in this stage of its race.
+        on_results: told every so often how many evaluations' worth of images are left in the batch, or in this stage of
+            its race.
     """
 
     def __init__(
@@ -201,18 +202,19 @@ class Meter:
             self._simulate(batch, np.array(sorted(part), dtype=np.int64), start=start, stop=stop, n_later=n_left)
 
     def _simulate(self, batch: _Batch, rows: NDArray[np.int64], *, start: int, stop: int, n_later: int) -> None:
-        n_left = n_later + len(rows)
+        n_images = np.full(len(rows), stop - start)  # left to measure
 
         def keep(results: list[Result]) -> None:
-            nonlocal n_left
-            self._journal.append(self._record(batch, rows[r.index], r, start=start, stop=stop) for r in results)
+            self._journal.append(self._record(batch, rows[r.index], r, start=start) for r in results)
             self._new.update(batch.keys[rows[r.index]] for r in results)
-            n_left -= len(results)
-            self._on_results(n_left)
+            for r in results:
+                n_images[r.index] = stop - start - len(r.hits) if r.is_ok else 0
+            # All assignments may go through the first images before one of them is done.
+            self._on_results(n_later + int(np.ceil(n_images.sum() / (stop - start))))
 
         self._executor.run(self._evaluator, batch.designs.assignments[rows], keep, start=start, stop=stop)
 
-    def _record(self, batch: _Batch, row: int, result: Result, *, start: int, stop: int) -> Evaluation:
+    def _record(self, batch: _Batch, row: int, result: Result, *, start: int) -> Evaluation:
         key, tiles = batch.keys[row], batch.designs.tiles
         hits = np.empty(0, dtype=np.bool_) if start == 0 else self._find(key).first_hits(start)
         if result.is_ok:
@@ -222,7 +224,7 @@ class Meter:
             assignment=key,
             fingerprint=self._fingerprint,
             accuracy=float(hits.mean()) if result.is_ok else float("nan"),
-            state="failed" if not result.is_ok else "ok" if stop == self._all else "partial",
+            state="failed" if not result.is_ok else "ok" if len(hits) == self._all else "partial",
             message=result.message,
             energy_rel=float(batch.energy_rel[row]),
             tiles=None if tiles is None else tuple(tiles[row].tolist()),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dse.errors import ConfigError, RunError
+from dse.runs import execution
 from dse.runs.execution import Executor, available_cpus, evaluate_batch
 from dse.testing.fakes import FakeEvaluator
 
@@ -69,7 +70,107 @@ def test_parts_of_the_images_add_up(assignments, jobs):
     np.testing.assert_array_equal(np.hstack([hits(part) for part in parts]), evaluator.correct(assignments, 0, 200))
 
 
+class InParts(FakeEvaluator):
+    """Goes through the images in parts of 60, the last assignment first."""
+
+    def correct_in_parts(self, assignments, start, stop):
+        for begin in range(start, stop, 60):
+            for row in reversed(range(len(assignments))):
+                yield row, self.correct(assignments[row][None], begin, min(begin + 60, stop))[0]
+
+
+def test_parts_are_handed_over_as_they_grow(assignments, monkeypatch):
+    monkeypatch.setattr(execution, "CHUNK_TIME_S", 0.0)
+    expected, seen = FakeEvaluator().correct(assignments, 0, 200), []
+    results = evaluate_batch(InParts(), assignments, lambda part: seen.extend((r.index, r.hits) for r in part))
+    assert [r.index for r in results] == list(range(40))
+    np.testing.assert_array_equal(hits(results), expected)
+    assert [index for index, _ in seen] == 4 * list(reversed(range(40)))
+    assert [len(known) for _, known in seen] == [60] * 40 + [120] * 40 + [180] * 40 + [200] * 40
+    for index, known in seen:
+        np.testing.assert_array_equal(known, expected[index, : len(known)])
+
+
+def test_parts_are_handed_over_together_where_they_come_fast(assignments):
+    evaluator, seen = InParts(), []
+    results = evaluate_batch(evaluator, assignments, seen.append)
+    assert [len(part) for part in seen] == [40]
+    np.testing.assert_array_equal(hits(results), FakeEvaluator().correct(assignments, 0, 200))
+    assert evaluator.calls == [1] * 160
+
+
+def test_part_of_the_images_in_parts(assignments):
+    with Executor() as executor:
+        for start, stop in ((0, 50), (33, 200), (70, 70)):
+            results = executor.run(InParts(), assignments, lambda part: None, start=start, stop=stop)
+            np.testing.assert_array_equal(hits(results), FakeEvaluator().correct(assignments, start, stop))
+
+
+def test_workers_measure_in_parts_too(assignments):
+    results = evaluate_batch(InParts(), assignments, jobs=2, threads=1)
+    np.testing.assert_array_equal(hits(results), FakeEvaluator().correct(assignments, 0, 200))
+
+
+@pytest.mark.parametrize("chunk_time_s", [0.0, 9.0])
+def test_a_part_that_raises_fails_its_assignment_alone(assignments, monkeypatch, chunk_time_s):
+    class Later(InParts):
+        def correct(self, assignments, start, stop):
+            if stop > 120 and (assignments == bad).all(axis=1).any():
+                raise ValueError("out of luck")
+            ranges.extend((tuple(a), start, stop) for a in assignments.tolist())
+            return super().correct(assignments, start, stop)
+
+    monkeypatch.setattr(execution, "CHUNK_TIME_S", chunk_time_s)
+    bad, ranges, seen = assignments[25], [], []
+    results = evaluate_batch(Later(), assignments, seen.extend)
+    expected = FakeEvaluator().correct(assignments, 0, 200)
+    for result, row in zip(results, expected, strict=True):
+        if (assignments[result.index] == bad).all():
+            assert result.message == "ValueError: out of luck"
+        else:
+            np.testing.assert_array_equal(result.hits, row)
+    # What was known of the others is not measured again.
+    good = [r for r in ranges if r[0] != tuple(bad)]
+    assert sum(stop - start for _, start, stop in good) == 200 * sum((assignments != bad).any(axis=1))
+    assert {r.index for r in seen} == set(range(40))
+
+
+@pytest.mark.parametrize("wrong", [(0, np.zeros(60)), (0, np.zeros(201, dtype=bool)), (0, [[True]]), (0, None), None])
+def test_wrong_parts_are_not_believed(assignments, wrong):
+    class Wrong(InParts):
+        def correct_in_parts(self, assignments, start, stop):
+            yield from list(super().correct_in_parts(assignments, start, stop))[:50]
+            yield wrong
+
+    seen = []
+    results = evaluate_batch(Wrong(), assignments, seen.extend)
+    np.testing.assert_array_equal(hits(results), FakeEvaluator().correct(assignments, 0, 200))
+    assert all(len(r.hits) in (60, 120, 200) for r in seen)
+
+
+def test_missing_parts_are_made_up_for(assignments):
+    class Short(InParts):
+        def correct_in_parts(self, assignments, start, stop):
+            yield from list(super().correct_in_parts(assignments, start, stop))[:-3]
+
+    results = evaluate_batch(Short(), assignments)
+    np.testing.assert_array_equal(hits(results), FakeEvaluator().correct(assignments, 0, 200))
+
+
+def test_error_in_the_receiver_of_parts_stops_the_batch(assignments, monkeypatch):
+    monkeypatch.setattr(execution, "CHUNK_TIME_S", 0.0)
+
+    def full(results):
+        raise OSError("full")
+
+    evaluator = InParts()
+    with pytest.raises(OSError, match="full"):
+        evaluate_batch(evaluator, assignments, full)
+    assert evaluator.calls == [1]
+
+
 def test_empty_batch():
+    assert evaluate_batch(InParts(), np.empty((0, 4), dtype=np.int64)) == []
     assert evaluate_batch(FakeEvaluator(), np.empty((0, 4), dtype=np.int64)) == []
 
 

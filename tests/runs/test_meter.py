@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dse.cost.accelerators import Designs, make_accelerator
+from dse.runs import execution
 from dse.runs.execution import Executor
 from dse.runs.journal import Evaluation, Journal, longest, read_journal
 from dse.runs.meter import BudgetSpent, Meter
@@ -164,6 +165,16 @@ class FailsLater(Recording):
         return super().correct(assignments, start, stop)
 
 
+@dataclass(frozen=True)
+class InParts(FailsLater):
+    """All assignments go through 40 images before the next 40 come."""
+
+    def correct_in_parts(self, assignments, start, stop):
+        for begin in range(start, stop, 40):
+            for row in range(len(assignments)):
+                yield row, self.correct(assignments[row][None], begin, min(begin + 40, stop))[0]
+
+
 def told(measured):
     return measured.accuracy.tolist(), measured.n_images.tolist(), measured.is_complete.tolist()
 
@@ -222,6 +233,39 @@ def test_every_interruption_is_continued(tmp_path, monkeypatch):
         for assignment, start, stop in evaluator.ranges:
             assert before.get(assignment, 0) == start
             before[assignment] = stop
+
+
+def test_parts_are_journaled_and_continued(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+    expected, known, _ = session(tmp_path / "whole")
+    monkeypatch.setattr(execution, "CHUNK_TIME_S", 0.0)
+    assert session(tmp_path / "in_parts", evaluator=InParts())[:2] == (expected, known)
+    lines = (tmp_path / "in_parts").read_bytes().splitlines(keepends=True)
+    assert len(lines) > 1.5 * len((tmp_path / "whole").read_bytes().splitlines())
+    for n_lines in range(0, len(lines), 3):
+        path, evaluator = tmp_path / f"parts{n_lines}", InParts()
+        path.write_bytes(b"".join(lines[:n_lines]))
+        before = {e.assignment: e.n_images for e in longest(read_journal(path)).values()}
+        assert session(path, evaluator=evaluator)[:2] == (expected, known)
+        for assignment, start, stop in evaluator.ranges:
+            assert before.get(assignment, 0) == start
+            before[assignment] = stop
+
+
+def test_progress_moves_with_the_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, "CHUNK_TIME_S", 0.0)
+    left = []
+    with Journal(tmp_path / "j") as journal, Executor() as executor:
+        meter = Meter(
+            InParts(), "search", accelerator=free_accelerator(), journal=journal, executor=executor,
+            on_results=left.append,
+        )  # fmt: skip
+        meter(Designs(np.arange(4)[:, None] * np.ones((1, 4), dtype=np.int64)))
+    # three of them in five parts each; then it is known that the fourth cannot be measured
+    assert left[0] == 4
+    assert left == sorted(left, reverse=True)
+    assert len(set(left)) == 5
+    assert left[-1] == 0
 
 
 def test_workers_end_the_same_way(tmp_path):
