@@ -19,6 +19,8 @@ from torch.nn import functional as F
 
 from dse.multipliers.factorization import Factorization
 from dse.simulation.engines import FLOAT_EXACT, Engine, largest_sum
+from dse.simulation.native import expand, rescale
+from dse.simulation.native_library import load
 from dse.simulation.problem import IntegerConv
 
 _THREAD = threading.local()
@@ -38,10 +40,11 @@ class FactoredConv:
     def __init__(self, problem: IntegerConv, factorization: Factorization | None, engine: Engine):
         self.problem = problem
         planes = Planes(problem, factorization)
-        self._constant = planes.constant
+        # Sums are right modulo 2^32, so a constant is too.
+        self._constant = planes.constant.to(torch.int32)
         self._pieces = [_Piece(problem, features, weight, scale, engine) for scale, features, weight in planes.pieces()]
         self._is_gathered = any(piece.is_gathered for piece in self._pieces)
-        bound = sum(piece.bound * piece.scale for piece in self._pieces) + int(self._constant.abs().max())
+        bound = sum(piece.bound * piece.scale for piece in self._pieces) + int(planes.constant.abs().max())
         self._is_float = bound < FLOAT_EXACT
         self._bias = self._constant.to(torch.float32 if self._is_float else torch.int32).view(1, -1, 1, 1)
         self.n_bytes = sum(piece.n_bytes for piece in self._pieces)
@@ -53,10 +56,28 @@ class FactoredConv:
         """
         p = self.problem
         p.check_input(x)
-        if len(x) == 0:
-            return torch.empty(0, p.n_outputs, *p.output_size(*x.shape[2:]), dtype=self._bias.dtype)
+        return self._sums(x).add_(self._bias)
+
+    def rescaled(self, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """`float32(sums) * scale + bias`, with `scale` and `bias` float32 `[C_out]`."""
+        p = self.problem
+        p.check_input(x)
+        sums = self._sums(x)
+        library = load()
+        if library is not None and sums.is_contiguous(memory_format=torch.channels_last):
+            return rescale(sums, self._constant, scale, bias, library)
+        # Separate roundings: a fused multiply-add would depend on how the compiler vectorized it.
+        outputs = sums.add_(self._bias).to(torch.float32)
+        return outputs.mul_(scale.view(1, -1, 1, 1)).add_(bias.view(1, -1, 1, 1))
+
+    def _sums(self, x: torch.Tensor) -> torch.Tensor:
+        """Without the constant, in a tensor of their own."""
+        p = self.problem
+        shape = (len(x), p.n_outputs, *p.output_size(*x.shape[2:]))
+        if len(x) == 0 or not self._pieces:
+            return torch.zeros(shape, dtype=self._bias.dtype).contiguous(memory_format=torch.channels_last)
         codes = unsigned_padded(p, x)
-        index = _row_index(codes) if self._is_gathered else None
+        index = _row_index(codes) if self._is_gathered and load() is None else None
         total = None
         for piece in self._pieces:
             part = piece(codes, index)
@@ -65,10 +86,7 @@ class FactoredConv:
             if piece.scale != 1:
                 part.mul_(piece.factor)
             total = part if total is None else total.add_(part)
-        if total is None:
-            shape = (len(x), p.n_outputs, *p.output_size(*x.shape[2:]))
-            return self._bias.expand(shape).clone(memory_format=torch.channels_last)  # callers work in place
-        return total.add_(self._bias)
+        return total
 
 
 def unsigned_padded(problem: IntegerConv, x: torch.Tensor) -> torch.Tensor:
@@ -173,14 +191,22 @@ class _Piece:
             else:
                 chosen = codes[:, columns].contiguous(memory_format=torch.channels_last)
                 # A cut exists only where the whole could pass 2^24, so such parts meet in int32.
-                part = conv(self._expand(chosen, _row_index(chosen))).to(torch.int32)
+                chosen_index = None if index is None else _row_index(chosen)
+                part = conv(self._expand(chosen, chosen_index)).to(torch.int32)
             total = part if total is None else total.add_(part)
         return total
 
     def _expand(self, codes: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor:
-        """`phi(codes)`, uint8 `[n, C * p, H, W]` channels last, with `index` from `_row_index(codes)`."""
+        """`phi(codes)`, uint8 `[n, C * p, H, W]` channels last.
+
+        `index` is from `_row_index(codes)`, or None where the native library makes it unnecessary.
+        """
         if self._rows is not None:
-            rows = torch.index_select(self._rows, 0, index, out=_scratch(len(index), self._rows.dtype))
+            rows = _scratch(codes.numel(), self._rows.dtype)
+            if index is None:
+                expand(codes.permute(0, 2, 3, 1), self._rows, out=rows, library=load())
+            else:
+                torch.index_select(self._rows, 0, index, out=rows)
         elif self._n_planes > 1:
             word = _WORDS[self._n_planes]
             rows = _flat(codes).to(word).mul_(int.from_bytes(b"\1" * self._n_planes))  # every byte the code itself

@@ -1,33 +1,39 @@
 """Convolutions through any table by the native library (`csrc/`), equal to `ReferenceConv` bit for bit.
 
-Two kernels [ours] take any table (the second: any whose entries span 16 bits), so their speed does not depend on it:
+Kernels take any table ("permute": any whose entries span 16 bits), so their speed does not depend on it. [ours]:
 
 - "rows", for every processor: for an input channel and tap `k` and a block of outputs, the table is expanded to rows
   `R_k[x] = (T[x, w_ko] - z_o * x)_o`; the sum over `k` is one vector load and addition a position and `k`.
 - "permute", for AVX-512 VBMI: a column of the table lies in eight registers, and byte permutes look 64 codes up at once.
 
+Two plain ones stand in where these do badly: "columns" for groups of few outputs, "direct" for few output positions.
 Tables are brought into a kernel's form once; the layers of a network share it. Preparing a layer costs next to nothing.
 """
 
 import ctypes
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dse.simulation.native_library import LEVELS, NativeLibrary
+from dse.simulation.native_library import NativeLibrary
 from dse.simulation.problem import IntegerConv
 
 _POINTER, _INT, _INT64, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
+_CONV = [_POINTER] * 5 + [_INT] + [_POINTER] * 2  # `_ConvCall.arguments`
 _ARGUMENTS = {
     "dse_quantize": [_POINTER, _INT64, _FLOAT, _FLOAT, _INT, _POINTER],
-    "dse_rescale": [_POINTER, _INT, _INT64, _INT64, _POINTER, _POINTER],
-    "dse_rows": [_POINTER] * 5 + [_INT] + [_POINTER] * 3,
-    "dse_permute": [_POINTER] * 5 + [_INT] * 2 + [_POINTER] * 3,
+    "dse_rescale": [_POINTER, _INT, _INT64, _INT64, _POINTER, _POINTER, _POINTER],
+    "dse_expand": [_POINTER, _INT64, _POINTER, _INT, _POINTER],
+    "dse_rows": [*_CONV, _POINTER],
+    "dse_columns": _CONV,
+    "dse_direct": _CONV,
+    "dse_permute": [_INT, *_CONV, _POINTER],
 }  # of csrc/native.h, up to the level and the number of threads, which all of them end with
 _THREAD = threading.local()
 
@@ -51,7 +57,7 @@ class _Finish(ctypes.Structure):
 
 
 class _ConvCall(NamedTuple):
-    """What every kernel of a convolution needs; structures by address."""
+    """What every kernel of a convolution needs; structures by address, `weights` made on demand."""
 
     conv: int
     finish: int
@@ -60,6 +66,12 @@ class _ConvCall(NamedTuple):
     zero_point: torch.Tensor
     is_signed: bool
     out: torch.Tensor
+    weights: Callable[[], torch.Tensor]
+
+    def arguments(self, table: torch.Tensor, weights: torch.Tensor) -> list[int]:
+        """Those that all kernels share, in the order of csrc/native.h."""
+        tensors = [_address(tensor) for tensor in (self.codes, table, weights, self.zero_point)]
+        return [self.conv, *tensors, self.is_signed, self.finish, _address(self.out)]
 
 
 class Kernel(Protocol):
@@ -71,24 +83,53 @@ class Kernel(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class RowsKernel:
-    """Rows of the table expanded per layer and call; see csrc/rows.h. Any table, any processor."""
+    """Rows of the table expanded as a layer runs; see csrc/rows.h. Any table, any processor."""
 
     columns: torch.Tensor
 
     @classmethod
     def of(cls, table: np.ndarray, x_low: int) -> "RowsKernel":
         """For `table` int32 `[256, 256]`; equal tables share their memory."""
-        return _rows_kernel(table.tobytes(), x_low)
+        return cls(_columns(table.tobytes(), x_low))
 
     def run(self, call: _ConvCall, library: NativeLibrary) -> None:
         """See `Kernel.run`."""
         measure = library.functions["dse_rows_workspace"]
         measure.argtypes, measure.restype = [_INT], _INT64
-        _call(
-            library, "dse_rows", call.conv, _address(call.codes), _address(self.columns), _address(call.column_of),
-            _address(call.zero_point), call.is_signed, call.finish, _address(call.out),
-            _workspace(measure(torch.get_num_threads())),
-        )  # fmt: skip
+        workspace = _workspace(measure(torch.get_num_threads()))
+        _call(library, "dse_rows", *call.arguments(self.columns, call.column_of), workspace)
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnsKernel:
+    """An output at a time; see csrc/columns.h. For groups of few outputs."""
+
+    columns: torch.Tensor
+
+    @classmethod
+    def of(cls, table: np.ndarray, x_low: int) -> "ColumnsKernel":
+        """For `table` int32 `[256, 256]`; equal tables share their memory."""
+        return cls(_columns(table.tobytes(), x_low))
+
+    def run(self, call: _ConvCall, library: NativeLibrary) -> None:
+        """See `Kernel.run`."""
+        _call(library, "dse_columns", *call.arguments(self.columns, call.column_of))
+
+
+@dataclass(frozen=True, eq=False)
+class DirectKernel:
+    """One look-up a product, nothing set up; see csrc/direct.h. For few output positions."""
+
+    rows: torch.Tensor
+
+    @classmethod
+    def of(cls, table: np.ndarray, x_low: int) -> "DirectKernel":
+        """For `table` int32 `[256, 256]`; equal tables share their memory."""
+        return cls(_rows(table.tobytes(), x_low))
+
+    def run(self, call: _ConvCall, library: NativeLibrary) -> None:
+        """See `Kernel.run`."""
+        _call(library, "dse_direct", *call.arguments(self.rows, call.weights()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,22 +142,19 @@ class PermuteKernel:
     @classmethod
     def of(cls, table: np.ndarray, x_low: int) -> "PermuteKernel":
         """For `table` int32 `[256, 256]`; equal tables share their memory."""
-        return _permute_kernel(table.tobytes(), x_low)
+        return cls(*_planes(table.tobytes(), x_low))
 
     @staticmethod
     def fits(table: np.ndarray, library: NativeLibrary) -> bool:
         """Whether this kernel can take `table` here."""
-        return LEVELS[library.isa] == "avx512-vbmi" and int(table.max()) - int(table.min()) < 2**16
+        return library.isa_name == "avx512-vbmi" and int(table.max()) - int(table.min()) < 2**16
 
     def run(self, call: _ConvCall, library: NativeLibrary) -> None:
         """See `Kernel.run`."""
         measure = library.functions["dse_permute_workspace"]
         measure.argtypes, measure.restype = [_POINTER, _INT], _INT64
-        _call(
-            library, "dse_permute", call.conv, _address(call.codes), _address(self.planes), _address(call.column_of),
-            _address(call.zero_point), self.low, call.is_signed, call.finish, _address(call.out),
-            _workspace(measure(call.conv, torch.get_num_threads())),
-        )  # fmt: skip
+        workspace = _workspace(measure(call.conv, torch.get_num_threads()))
+        _call(library, "dse_permute", self.low, *call.arguments(self.planes, call.column_of), workspace)
 
 
 class NativeConv:
@@ -125,13 +163,15 @@ class NativeConv:
     Args:
         problem: the convolution.
         table: int32 `[256, 256]` in natural operand order, row = activation.
-        kernel: `RowsKernel` or `PermuteKernel` of that table.
+        choose: gives the kernel, made of that table, for a number of output positions (images times outputs a channel).
         library: the native library at the level to use.
     """
 
-    def __init__(self, problem: IntegerConv, table: np.ndarray, kernel: Kernel, library: NativeLibrary):
+    def __init__(
+        self, problem: IntegerConv, table: np.ndarray, choose: Callable[[int], Kernel], library: NativeLibrary
+    ):
         problem.check_range(torch.tensor(table))
-        self.problem, self.kernel, self._library = problem, kernel, library
+        self.problem, self._choose, self._library = problem, choose, library
         index = (problem.weight.to(torch.int64) - problem.w_low).to(torch.uint8)
         self._column_of = index.permute(0, 2, 3, 1).contiguous()
         self._zero_point = problem.w_zero_point.to(torch.int32)
@@ -152,16 +192,21 @@ class NativeConv:
     ) -> torch.Tensor:
         p = self.problem
         p.check_input(x)
-        codes = _padded(p, x)
-        out_shape = (len(x), p.n_outputs, *p.output_size(*x.shape[2:]))
-        out = torch.empty(out_shape, dtype=dtype, memory_format=torch.channels_last)
-        conv = _conv(p, codes)
-        finish = _Finish(_address(self._constant), _address(scale), _address(bias))
+        codes = padded(p, x)
+        size = p.output_size(*x.shape[2:])
+        out = torch.empty((len(x), p.n_outputs, *size), dtype=dtype, memory_format=torch.channels_last)
+        conv, finish = _conv(p, codes), _Finish(_address(self._constant), _address(scale), _address(bias))
         call = _ConvCall(
-            ctypes.addressof(conv), ctypes.addressof(finish), codes, self._column_of, self._zero_point, p.x_low < 0, out
-        )
-        self.kernel.run(call, self._library)
+            ctypes.addressof(conv), ctypes.addressof(finish), codes, self._column_of, self._zero_point, p.x_low < 0,
+            out, lambda: self._weights,
+        )  # fmt: skip
+        self._choose(len(x) * size[0] * size[1]).run(call, self._library)
         return out
+
+    @cached_property
+    def _weights(self) -> torch.Tensor:
+        """Bytes of the weights by group, tap and channel, outputs innermost."""
+        return self._column_of.unflatten(0, (self.problem.groups, -1)).movedim(1, -1).contiguous()
 
 
 def quantize(
@@ -188,11 +233,15 @@ def quantize(
     return codes
 
 
-def rescale(sums: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, library: NativeLibrary) -> torch.Tensor:
-    """`float32(sums) * scale + bias` per channel in one pass and in place, two roundings.
+def rescale(
+    sums: torch.Tensor, constant: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, library: NativeLibrary
+) -> torch.Tensor:
+    """`float32(sums + constant) * scale + bias` per channel in one pass and in place, two roundings.
 
     Args:
-        sums: int32 or float32 `[n, C, H, W]`, channels last; its memory becomes that of the result.
+        sums: int32, or float32 holding integers below 2^24, `[n, C, H, W]`, channels last; its memory becomes that of
+            the result.
+        constant: int32 `[C]`; a float sum with it must stay below 2^24.
         scale, bias: float32 `[C]`.
         library: the native library at the level to use.
 
@@ -201,31 +250,46 @@ def rescale(sums: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, library
     """
     n, channels, height, width = sums.shape
     shape = (sums.dtype == torch.float32, n * height * width, channels)
-    _call(library, "dse_rescale", _address(sums), *shape, _address(scale), _address(bias))
+    _call(library, "dse_rescale", _address(sums), *shape, _address(constant), _address(scale), _address(bias))
     return sums.view(torch.float32)
 
 
-@lru_cache(maxsize=256)
-def _rows_kernel(table: bytes, x_low: int) -> RowsKernel:
-    return RowsKernel(torch.from_numpy(_by_weight(table, x_low)))
+def expand(codes: torch.Tensor, rows: torch.Tensor, *, out: torch.Tensor, library: NativeLibrary) -> None:
+    """`out[:] = rows[codes]`.
+
+    Args:
+        codes: uint8, contiguous, any shape.
+        rows: `[256]`, of a type of 1, 2, 4, 8 or 16 bytes.
+        out: `[codes.numel()]` of the type of `rows`.
+        library: the native library at the level to use.
+    """
+    arguments = (_address(codes), codes.numel(), _address(rows), rows.itemsize, _address(out))
+    _call(library, "dse_expand", *arguments)
 
 
 @lru_cache(maxsize=256)
-def _permute_kernel(table: bytes, x_low: int) -> PermuteKernel:
-    columns = _by_weight(table, x_low)
+def _rows(table: bytes, x_low: int) -> torch.Tensor:
+    """int32 `[256, 256]`: entries by the byte of the activation code, then of the weight in natural order."""
+    entries = np.frombuffer(table, dtype=np.int32).reshape(256, 256)
+    return torch.from_numpy(np.roll(entries, x_low, axis=0))
+
+
+@lru_cache(maxsize=256)
+def _columns(table: bytes, x_low: int) -> torch.Tensor:
+    """int32 `[256, 256]`: for every weight, the entries by the byte of the activation code."""
+    return _rows(table, x_low).T.contiguous()
+
+
+@lru_cache(maxsize=256)
+def _planes(table: bytes, x_low: int) -> tuple[torch.Tensor, int]:
+    """Low and high bytes of the columns, uint8 `[256, 2, 256]`, less their smallest entry, and that."""
+    columns = _columns(table, x_low).numpy()
     low = int(columns.min())
     entries = (columns - low).astype(np.uint16)
-    planes = np.stack([entries & 255, entries >> 8], axis=1).astype(np.uint8)
-    return PermuteKernel(torch.from_numpy(planes), low)
+    return torch.from_numpy(np.stack([entries & 255, entries >> 8], axis=1).astype(np.uint8)), low
 
 
-def _by_weight(table: bytes, x_low: int) -> np.ndarray:
-    """int32 `[256, 256]`: for every weight, the entries by the byte of the activation code."""
-    entries = np.frombuffer(table, dtype=np.int32).reshape(256, 256)
-    return np.ascontiguousarray(np.roll(entries, x_low, axis=0).T)
-
-
-def _padded(problem: IntegerConv, x: torch.Tensor) -> torch.Tensor:
+def padded(problem: IntegerConv, x: torch.Tensor) -> torch.Tensor:
     """Codes padded with the zero code, channels last."""
     x = x.contiguous(memory_format=torch.channels_last)
     if any(problem.padding):

@@ -2,11 +2,12 @@
 
 `prepare` does all packing once; the result is applied to activation codes. `lut_conv2d` and `lut_linear` are the
 same for single calls. Backends: `reference` (table gather, the oracle), `factored` (exact factorization on int8
-convolutions); `auto` is the fastest that is here.
+convolutions), `rows`, `permute`, `columns` and `direct` (kernels of the native library for any table); `auto` is the
+fastest that is here for each layer and table.
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from numbers import Integral
 from typing import Protocol
 
@@ -18,8 +19,9 @@ from dse.multipliers.factorization import factorize
 from dse.multipliers.multiplier import Multiplier
 from dse.simulation.engines import default_engine
 from dse.simulation.factored import FactoredConv
-from dse.simulation.native import NativeConv, PermuteKernel, RowsKernel, rescale
-from dse.simulation.native_library import NativeLibrary, load
+from dse.simulation.native import NativeConv, PermuteKernel
+from dse.simulation.native_library import load
+from dse.simulation.planner import KERNELS, choose_kernel, is_factored, load_speeds
 from dse.simulation.problem import IntegerConv, integer_conv
 from dse.simulation.reference import ReferenceConv
 
@@ -43,26 +45,33 @@ def _prepare_factored(problem: IntegerConv, multiplier: Multiplier) -> PreparedC
     return FactoredConv(problem, factorization, default_engine())
 
 
-def _library() -> NativeLibrary:
+def _prepare_auto(problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
     library = load()
     if library is None:
-        raise ConfigError("this backend needs the native library, which is not here: `dse doctor` says why")
-    return library
+        return _prepare_factored(problem, multiplier)
+    n_planes = 0 if multiplier.is_exact else factorize(multiplier).n_planes
+    if is_factored(problem, n_planes, load_speeds(library)):
+        return _prepare_factored(problem, multiplier)
+    return NativeConv(problem, multiplier.table, choose_kernel(problem, multiplier.table, library), library)
 
 
-def _prepare_rows(problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
-    return NativeConv(problem, multiplier.table, RowsKernel.of(multiplier.table, problem.x_low), _library())
-
-
-def _prepare_permute(problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
-    return NativeConv(problem, multiplier.table, PermuteKernel.of(multiplier.table, problem.x_low), _library())
+def _prepare_native(kernel: str, problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
+    library = load()
+    if library is None:
+        raise ConfigError(f"backend {kernel!r} needs the native library, which is not here: `dse doctor` says why")
+    if kernel == "permute" and not PermuteKernel.fits(multiplier.table, library):
+        raise ConfigError(
+            f"backend 'permute' cannot take multiplier {multiplier.name!r} here: it needs AVX-512 VBMI (this machine "
+            f"runs at {library.isa_name}) and entries that span less than 65536. Use 'rows', or 'auto'"
+        )
+    made = KERNELS[kernel].of(multiplier.table, problem.x_low)
+    return NativeConv(problem, multiplier.table, lambda positions: made, library)
 
 
 BACKENDS: dict[str, Callable[[IntegerConv, Multiplier], PreparedConv]] = {
-    "auto": _prepare_factored,
+    "auto": _prepare_auto,
     "factored": _prepare_factored,
-    "rows": _prepare_rows,
-    "permute": _prepare_permute,
+    **{kernel: partial(_prepare_native, kernel) for kernel in KERNELS},
     "reference": _prepare_reference,
 }
 
@@ -93,14 +102,10 @@ def rescaled(conv: PreparedConv, x: torch.Tensor, scale: torch.Tensor, bias: tor
         x: its codes.
         scale, bias: float32 `[C_out]`, contiguous.
     """
-    if isinstance(conv, NativeConv):
+    if isinstance(conv, NativeConv | FactoredConv):
         return conv.rescaled(x, scale, bias)
-    sums = conv(x)
-    library = load()
-    if library is not None and sums.is_contiguous(memory_format=torch.channels_last):
-        return rescale(sums, scale, bias, library)
     # Separate roundings: a fused multiply-add would depend on how the compiler vectorized it.
-    return sums.to(torch.float32).mul_(scale.view(1, -1, 1, 1)).add_(bias.view(1, -1, 1, 1))
+    return conv(x).to(torch.float32).mul_(scale.view(1, -1, 1, 1)).add_(bias.view(1, -1, 1, 1))
 
 
 def lut_conv2d(
@@ -124,7 +129,7 @@ def lut_conv2d(
         stride, padding, dilation: one number, or (vertical, horizontal).
         groups: as in `torch.nn.functional.conv2d`.
         x_zero_point: code of padding positions; they pass through the table.
-        backend: "auto", "factored" or "reference".
+        backend: one of `BACKENDS`.
 
     Returns:
         int32 `[n, C_out, H_out, W_out]`.

@@ -49,4 +49,23 @@ static inline int64_t tap_offset(const geometry *g, int64_t tap)
     return (y * g->conv.width + x) * g->conv.channels;
 }
 
+/* That of the next tap, whose column in the kernel is `x` afterwards, without a division: those of one row of the kernel lie a dilation apart. */
+static inline int64_t next_offset(const geometry *g, int64_t offset, int64_t *x)
+{
+    int64_t step = g->conv.dilation_w * g->conv.channels;
+    if (++*x < g->conv.kernel_w)
+        return offset + step;
+    int64_t row = g->conv.dilation_h * g->conv.width * g->conv.channels;
+    offset += row - (*x - 1) * step;
+    *x = 0;
+    return offset;
+}
+
+/* The code of a byte. */
+static inline uint32_t code_of(uint8_t byte, int is_signed)
+{
+    uint32_t flip = is_signed ? 128 : 0;
+    return (byte ^ flip) - flip;
+}
+
 #endif

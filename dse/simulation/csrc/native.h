@@ -11,7 +11,7 @@
 #define DSE_API __attribute__((visibility("default")))
 #endif
 
-#define DSE_ABI_VERSION 1
+#define DSE_ABI_VERSION 2
 
 enum dse_isa { DSE_PORTABLE = 0, DSE_AVX2 = 1, DSE_AVX512 = 2, DSE_AVX512_VBMI = 3 };
 enum dse_error { DSE_OK = 0, DSE_E_ARGUMENT = -1, DSE_E_ISA = -2 };
@@ -40,9 +40,14 @@ typedef struct {
 DSE_API int dse_quantize(const float *values, int64_t n, float inverse_scale, float zero_point, int low, uint8_t *codes,
                          int isa, int n_threads);
 
-/* In place, float(sums) * scale + bias with two roundings; sums [n][outputs] are int32, or float where is_float. */
-DSE_API int dse_rescale(void *sums, int is_float, int64_t n, int64_t outputs, const float *scale, const float *bias,
-                        int isa, int n_threads);
+/* In place, float(sums + constant) * scale + bias with two roundings. Sums [n][outputs] are int32, or where is_float
+ * floats that hold integers, whose sums with the constant stay below 2^24. */
+DSE_API int dse_rescale(void *sums, int is_float, int64_t n, int64_t outputs, const int32_t *constant,
+                        const float *scale, const float *bias, int isa, int n_threads);
+
+/* features[i] = table[codes[i]], n of them, each `width` (1, 2, 4, 8 or 16) bytes. */
+DSE_API int dse_expand(const uint8_t *codes, int64_t n, const void *table, int width, void *features, int isa,
+                       int n_threads);
 
 /* Bytes of workspace, aligned to 64, that the calls below need. */
 DSE_API int64_t dse_rows_workspace(int n_threads);
@@ -60,14 +65,28 @@ DSE_API int dse_rows(const dse_conv *conv, const uint8_t *codes, const int32_t *
                          const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out,
                          void *workspace, int isa, int n_threads);
 
+/* The same for groups of few outputs, without a workspace. */
+DSE_API int dse_columns(const dse_conv *conv, const uint8_t *codes, const int32_t *columns, const uint8_t *column_of,
+                        const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out, int isa,
+                        int n_threads);
+
+/* The same for few output positions, one look-up a product. What differs:
+ *
+ * table:      [256][256], entries by the byte of the activation code, then of the weight.
+ * weights:    [groups][kernel_h][kernel_w][channels / groups][outputs / groups], bytes of the weights.
+ */
+DSE_API int dse_direct(const dse_conv *conv, const uint8_t *codes, const int32_t *table, const uint8_t *weights,
+                       const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out, int isa,
+                       int n_threads);
+
 /* The same by byte permutes (AVX-512 VBMI), where entries are low + 0..65535. What differs:
  *
  * planes:     [n_columns][2][256], low and high bytes of the entries less `low`.
  * is_signed:  whether bytes from 128 on are negative codes; only the zero points ask.
  */
 DSE_API int64_t dse_permute_workspace(const dse_conv *conv, int n_threads);
-DSE_API int dse_permute(const dse_conv *conv, const uint8_t *codes, const uint8_t *planes, const uint8_t *column_of,
-                        const int32_t *zero_point, int low, int is_signed, const dse_finish *finish, void *out,
-                        void *workspace, int isa, int n_threads);
+DSE_API int dse_permute(int low, const dse_conv *conv, const uint8_t *codes, const uint8_t *planes,
+                        const uint8_t *column_of, const int32_t *zero_point, int is_signed, const dse_finish *finish,
+                        void *out, void *workspace, int isa, int n_threads);
 
 #endif

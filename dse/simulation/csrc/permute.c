@@ -58,9 +58,9 @@ static void run_task(void *context, int64_t index, int thread)
     dse_permute_avx512_vbmi(job->call, begin, smaller(begin + TILE_POSITIONS, job->call->g.n_positions), space);
 }
 
-int dse_permute(const dse_conv *conv, const uint8_t *codes, const uint8_t *planes, const uint8_t *column_of,
-                const int32_t *zero_point, int low, int is_signed, const dse_finish *finish, void *out,
-                void *workspace, int isa, int n_threads)
+int dse_permute(int low, const dse_conv *conv, const uint8_t *codes, const uint8_t *planes, const uint8_t *column_of,
+                const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out, void *workspace, int isa,
+                int n_threads)
 {
     permute_call call = {.finish = *finish, .codes = codes, .planes = planes, .column_of = column_of,
                          .zero_point = zero_point, .low = low, .is_signed = is_signed, .out = out};
@@ -78,9 +78,9 @@ int dse_permute(const dse_conv *conv, const uint8_t *codes, const uint8_t *plane
 
 #else
 
-int dse_permute(const dse_conv *conv, const uint8_t *codes, const uint8_t *planes, const uint8_t *column_of,
-                const int32_t *zero_point, int low, int is_signed, const dse_finish *finish, void *out,
-                void *workspace, int isa, int n_threads)
+int dse_permute(int low, const dse_conv *conv, const uint8_t *codes, const uint8_t *planes, const uint8_t *column_of,
+                const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out, void *workspace, int isa,
+                int n_threads)
 {
     (void)conv, (void)codes, (void)planes, (void)column_of, (void)zero_point, (void)low, (void)is_signed;
     (void)finish, (void)out, (void)workspace, (void)isa, (void)n_threads;

@@ -44,9 +44,9 @@ static void pack(const permute_call *call, part p, int64_t begin, int64_t end, u
         const uint8_t *codes[16];
         for (int i = 0; i < 16; i++)
             codes[i] = first_code(g, call->codes, smaller(position + i, end - 1)) + p.group * g->channels + p.first;
-        for (int64_t tap = 0; tap < g->n_taps; tap++)
-            pack_16(codes, tap_offset(g, tap), n_channels,
-                    packed + tap * n_channels * TILE_POSITIONS + (position - begin));
+        int64_t offset = 0, x = 0;
+        for (int64_t tap = 0; tap < g->n_taps; tap++, offset = next_offset(g, offset, &x))
+            pack_16(codes, offset, n_channels, packed + tap * n_channels * TILE_POSITIONS + (position - begin));
     }
 }
 

@@ -18,6 +18,11 @@ typedef struct {
     int64_t rows;
 } rescale_job;
 
+typedef struct {
+    const expand_call *call;
+    expand_part *part;
+} expand_job;
+
 static void run_quantize(void *context, int64_t index, int thread)
 {
     const quantize_job *job = context;
@@ -30,6 +35,13 @@ static void run_rescale(void *context, int64_t index, int thread)
     const rescale_job *job = context;
     (void)thread;
     job->part(job->call, index * job->rows, smaller((index + 1) * job->rows, job->call->n));
+}
+
+static void run_expand(void *context, int64_t index, int thread)
+{
+    const expand_job *job = context;
+    (void)thread;
+    job->part(job->call, index * PART, smaller((index + 1) * PART, job->call->n));
 }
 
 int dse_quantize(const float *values, int64_t n, float inverse_scale, float zero_point, int low, uint8_t *codes,
@@ -45,15 +57,27 @@ int dse_quantize(const float *values, int64_t n, float inverse_scale, float zero
     return DSE_OK;
 }
 
-int dse_rescale(void *sums, int is_float, int64_t n, int64_t outputs, const float *scale, const float *bias, int isa,
-                int n_threads)
+int dse_rescale(void *sums, int is_float, int64_t n, int64_t outputs, const int32_t *constant, const float *scale,
+                const float *bias, int isa, int n_threads)
 {
     if (!can_run(isa))
         return DSE_E_ISA;
     if (n < 0 || outputs < 1 || n_threads < 1)
         return DSE_E_ARGUMENT;
-    rescale_call call = {sums, is_float, n, outputs, scale, bias};
+    rescale_call call = {sums, is_float, n, outputs, constant, scale, bias};
     rescale_job job = {&call, CHOOSE(dse_rescale_, isa), (PART + outputs - 1) / outputs};
     dse_run_tasks(n_threads, (n + job.rows - 1) / job.rows, run_rescale, &job);
+    return DSE_OK;
+}
+
+int dse_expand(const uint8_t *codes, int64_t n, const void *table, int width, void *features, int isa, int n_threads)
+{
+    if (!can_run(isa))
+        return DSE_E_ISA;
+    if (n < 0 || n_threads < 1 || width < 1 || width > 16 || (width & (width - 1)))
+        return DSE_E_ARGUMENT;
+    expand_call call = {codes, table, width, features, n};
+    expand_job job = {&call, CHOOSE(dse_expand_, isa)};
+    dse_run_tasks(n_threads, (n + PART - 1) / PART, run_expand, &job);
     return DSE_OK;
 }

@@ -15,14 +15,25 @@ typedef struct {
     void *sums;
     int is_float;
     int64_t n, outputs;
+    const int32_t *constant;
     const float *scale, *bias;
 } rescale_call;
+
+typedef struct {
+    const uint8_t *codes;
+    const void *table;
+    int width;
+    void *features;
+    int64_t n;
+} expand_call;
 
 /* Elements, or rows of outputs, begin..end. */
 typedef void quantize_part(const quantize_call *call, int64_t begin, int64_t end);
 typedef void rescale_part(const rescale_call *call, int64_t begin, int64_t end);
+typedef void expand_part(const expand_call *call, int64_t begin, int64_t end);
 
 quantize_part dse_quantize_portable, dse_quantize_avx2, dse_quantize_avx512;
 rescale_part dse_rescale_portable, dse_rescale_avx2, dse_rescale_avx512;
+expand_part dse_expand_portable, dse_expand_avx2, dse_expand_avx512;
 
 #endif

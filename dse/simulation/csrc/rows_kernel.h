@@ -3,11 +3,9 @@
 #include <string.h>
 
 #include "finish.h"
+#include "join.h"
 #include "rows.h"
 #include "transpose.h"
-
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
 
 /* A row in registers: PARTS vectors of the processor's own width. Unsigned: sums may pass through overflow and back. */
 enum { PARTS = ROW_BYTES / VECTOR_BYTES };

@@ -1,0 +1,2 @@
+#define ISA portable
+#include "columns_kernel.h"

@@ -1,0 +1,2 @@
+#define ISA portable
+#include "direct_kernel.h"
