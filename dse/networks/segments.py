@@ -22,6 +22,7 @@ from torch import fx, nn
 
 from dse.networks.convert import IntegerNetwork
 from dse.networks.layers import IntegerLayer
+from dse.networks.memory import makes_tensor, reuse_memory
 
 State = tuple[Any, ...]
 """Values that the rest of a network needs: tensors mostly; behind the last segment the logits alone."""
@@ -128,6 +129,7 @@ def _segments(network: IntegerNetwork, cuts: Sequence[tuple[int, int]]) -> tuple
         part = nodes[start:end]
         layers = sorted({layer for node in part for layer in _called(network, node)})
         compute = _graph_module(network.module, part, given=alive(start), kept=alive(end))
+        reuse_memory(compute)
         segments.append(Segment(stop, tuple(layers), compute, _is_pure(network.module, part)))
     return segments[0], tuple(segments[1:])
 
@@ -147,13 +149,6 @@ def _graph_module(
     return fx.GraphModule(module, graph)
 
 
-_FRESH_MODULES = (IntegerLayer, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish)
-_FRESH_FUNCTIONS = {
-    operator.add, operator.sub, operator.mul, operator.truediv, torch.add, torch.sub, torch.mul, torch.cat, torch.relu,
-    nn.functional.relu, nn.functional.relu6, nn.functional.silu,
-}  # fmt: skip
-"""Their result is a tensor of its own, unless they are told to work in place."""
-
 _IN_PLACE_OPERATORS = {
     operator.iadd, operator.iand, operator.iconcat, operator.ifloordiv, operator.ilshift, operator.imatmul,
     operator.imod, operator.imul, operator.ior, operator.ipow, operator.irshift, operator.isub, operator.itruediv,
@@ -172,7 +167,7 @@ def _is_pure(module: nn.Module, nodes: Sequence[fx.Node]) -> bool:
         changed = (*node.args, *node.kwargs.values())[:1]
         if in_place is None or (in_place and not (changed and changed[0] in fresh)):
             return False
-        if in_place or type(child) in _FRESH_MODULES or node.target in _FRESH_FUNCTIONS:
+        if in_place or makes_tensor(node, child):
             fresh.add(node)
     return True
 

@@ -4,7 +4,8 @@ Kernels take any table ("permute": any whose entries span 16 bits), so their spe
 
 - "rows", for every processor: for an input channel and tap `k` and a block of outputs, the table is expanded to rows
   `R_k[x] = (T[x, w_ko] - z_o * x)_o`; the sum over `k` is one vector load and addition a position and `k`.
-- "permute", for AVX-512 VBMI: a column of the table lies in eight registers, and byte permutes look 64 codes up at once.
+- "permute", for AVX-512 VBMI: a column of the table lies in eight registers, and byte permutes look up 64 codes at
+  once.
 
 Two plain ones stand in where these do badly: "columns" for groups of few outputs, "direct" for few output positions.
 Tables are brought into a kernel's form once; the layers of a network share it. Preparing a layer costs next to nothing.

@@ -1,7 +1,8 @@
 """Which kernel a layer goes through: estimated from the speeds of this machine.
 
-All kernels give the same sums, so this decides about time alone. The speeds are measured once (some tenths of a second) and kept
-on disk per processor, level and versions. `DSE_KERNELS=fixed` takes those of a machine that was measured beforehand.
+All kernels give the same sums, so this decides about time alone. The speeds are measured once (some tenths of a
+second) and kept on disk per processor, level and versions. `DSE_KERNELS=fixed` takes those of a machine that was
+measured beforehand.
 """
 
 import functools
