@@ -25,6 +25,8 @@
 #define BUFFERS 2 /* of rows: 2 overlap expanding and adding; 1 for GPUs of 64 KiB shared memory a block */
 #endif
 
+extern __shared__ uint4 shared[]; /* as many bytes as the kernel is launched with */
+
 constexpr int THREADS = 512;
 constexpr int POSITIONS = 8;                /* of a thread, each with 8 outputs: 64 accumulators */
 constexpr int ROW = 8;                      /* uint4 a row */
@@ -96,7 +98,6 @@ __device__ __forceinline__ void lookup_rows(const Geometry &g, const u8 *codes, 
 {
     constexpr int TILE = THREADS * POSITIONS / SEGMENTS; /* positions of a block */
     constexpr int STAGED = TILE / THREADS;               /* codes a thread brings in for a tap */
-    extern __shared__ uint4 shared[];
     uint4 *rows = shared;                                /* [BUFFERS][256][ROW] */
     u8 *tile_codes = (u8 *)(shared + BUFFERS * ROWS);    /* [BUFFERS][TILE] */
 
@@ -205,7 +206,6 @@ extern "C" __global__ void __launch_bounds__(COLUMN_THREADS)
     lookup_columns(const Geometry g, const u8 *codes, const int *columns, const u8 *weights, const int *taps,
                    const int *zero_point, const int *constant, const int lowest_code, int *out)
 {
-    extern __shared__ uint4 shared[];
     int *entries = (int *)shared; /* [COLUMN_TAPS][256] */
     const int thread = threadIdx.x, output = blockIdx.y;
     const int first_position = blockIdx.x * COLUMN_THREADS * POSITIONS + thread;

@@ -1,4 +1,4 @@
-/* Convolutions of 8-bit feature planes on tensor cores (compute capability 8.0 and later). Compiled at run time, see
+/* Convolutions of 8-bit feature planes on tensor cores (compute capability 7.5 and later). Compiled at run time, see
  * ../planes.py.
  *
  * A factorized table turns a product into 4 * WORDS products of bytes, phi_r(x) * psi_r(w), summed in int32. Features
@@ -23,6 +23,8 @@
 #define WORDS 4 /* 32-bit words of features a code: 1, 2 or 4 */
 #endif
 
+extern __shared__ uint4 shared[]; /* as many bytes as the kernel is launched with */
+
 constexpr int THREADS = 256, WARPS = THREADS / 32;
 constexpr int TAPS = 16 / WORDS;    /* of a step */
 constexpr int OWN_TAPS = 4 / WORDS; /* of a step, of one thread */
@@ -30,13 +32,19 @@ constexpr int OWN_TAPS = 4 / WORDS; /* of a step, of one thread */
 /* D = A B + D for 16x32 unsigned and 32x8 signed bytes; sums wrap modulo 2^32. */
 __device__ __forceinline__ void multiply_add(int (&d)[4], const u32 (&a)[4], const u32 (&b)[2])
 {
-#ifdef __CUDA_ARCH__
+#if !defined(__CUDA_ARCH__)
+    host_mma(d, a, b);
+#elif __CUDA_ARCH__ >= 800
     asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
         "{%0, %1, %2, %3};"
         : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-    host_mma(d, a, b);
+#else /* the same of 8 rows and half the bytes: a[row / 8 + 2 * half], b[half] */
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+        asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
+            : "+r"(d[i % 2 * 2]), "+r"(d[i % 2 * 2 + 1])
+            : "r"(a[i]), "r"(b[i / 2]));
 #endif
 }
 
@@ -89,7 +97,6 @@ __device__ __forceinline__ void planes(const Geometry &g, const u8 *codes, const
     constexpr int LINE = TILE + PAD;                                  /* bytes of the codes of a tap */
     constexpr int UNITS = TAPS / 4 * (TILE / 4);                      /* words of taps x words of positions of a step */
     constexpr int STAGED = (UNITS + THREADS - 1) / THREADS;           /* units that a thread brings in for a step */
-    extern __shared__ uint4 shared[];
     u32 *rows = (u32 *)shared;                                        /* [256][WORDS] */
     u8 *tile_codes = (u8 *)(rows + 256 * WORDS);                      /* [2][TAPS][LINE] */
 
