@@ -2,8 +2,8 @@
 
 `prepare` does all packing once; the result is applied to activation codes. `lut_conv2d` and `lut_linear` are the
 same for single calls. Backends: `reference` (table gather, the oracle), `factored` (exact factorization on int8
-convolutions), `rows`, `permute`, `columns` and `direct` (kernels of the native library for any table); `auto` is the
-fastest that is here for each layer and table.
+convolutions), `rows`, `permute`, `columns` and `direct` (kernels of the native library for any table), `gpu` (see
+`dse.simulation.gpu`); `auto` is the fastest that is here for each layer and table.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,8 +17,10 @@ import torch
 from dse.errors import ConfigError, ShapeError, unknown_name
 from dse.multipliers.factorization import factorize
 from dse.multipliers.multiplier import Multiplier
+from dse.simulation.devices import CPU
 from dse.simulation.engines import default_engine
 from dse.simulation.factored import FactoredConv
+from dse.simulation.gpu import open_gpu, prepare_gpu
 from dse.simulation.native import NativeConv, PermuteKernel
 from dse.simulation.native_library import load
 from dse.simulation.planner import KERNELS, choose_kernel, is_factored, load_speeds
@@ -49,8 +51,8 @@ def _prepare_auto(problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
     library = load()
     if library is None:
         return _prepare_factored(problem, multiplier)
-    n_planes = 0 if multiplier.is_exact else factorize(multiplier).n_planes
-    if is_factored(problem, n_planes, load_speeds(library)):
+    factorization = None if multiplier.is_exact else factorize(multiplier)
+    if is_factored(problem, factorization, load_speeds(library)):
         return _prepare_factored(problem, multiplier)
     return NativeConv(problem, multiplier.table, choose_kernel(problem, multiplier.table, library), library)
 
@@ -68,19 +70,43 @@ def _prepare_native(kernel: str, problem: IntegerConv, multiplier: Multiplier) -
     return NativeConv(problem, multiplier.table, lambda positions: made, library)
 
 
+def _prepare_stand_in(problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
+    """The matrix products of a GPU on the CPU, for tests."""
+    return prepare_gpu(problem, multiplier, open_gpu(CPU))
+
+
+class _OnCpu:
+    """A convolution on the CPU for codes of another device."""
+
+    def __init__(self, conv: PreparedConv):
+        self._conv, self.n_bytes = conv, conv.n_bytes
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self._conv(x.cpu()).to(x.device)
+
+
 BACKENDS: dict[str, Callable[[IntegerConv, Multiplier], PreparedConv]] = {
     "auto": _prepare_auto,
     "factored": _prepare_factored,
     **{kernel: partial(_prepare_native, kernel) for kernel in KERNELS},
+    "gpu": _prepare_stand_in,
     "reference": _prepare_reference,
 }
 
 
-def prepare(problem: IntegerConv, multiplier: Multiplier, backend: str = "auto") -> PreparedConv:
+def prepare(
+    problem: IntegerConv, multiplier: Multiplier, backend: str = "auto", *, device: torch.device = CPU
+) -> PreparedConv:
     """Pack `problem` for `multiplier`.
 
+    Args:
+        problem: the convolution, its tensors on the CPU.
+        multiplier: takes the problem's codes.
+        backend: one of `BACKENDS`. On a GPU "auto" is "gpu", and the others compute on the CPU nevertheless.
+        device: of the codes that it will be applied to and of the sums that it gives; a GPU with its index.
+
     Raises:
-        ConfigError: unknown backend.
+        ConfigError: unknown backend, or a device that does not compute exactly.
         ShapeError: codes of another type than the multiplier takes, or sums that could exceed int32.
     """
     if backend not in BACKENDS:
@@ -91,7 +117,11 @@ def prepare(problem: IntegerConv, multiplier: Multiplier, backend: str = "auto")
             f"multiplier {multiplier.name!r} takes codes in {codes}, got activations {problem.x_dtype} and weights "
             f"{problem.weight.dtype}: use the quantization scheme that fits its signedness"
         )
-    return BACKENDS[backend](problem, multiplier)
+    if device.type == "cpu":
+        return BACKENDS[backend](problem, multiplier)
+    if backend in ("auto", "gpu"):
+        return prepare_gpu(problem, multiplier, open_gpu(device))
+    return _OnCpu(BACKENDS[backend](problem, multiplier))
 
 
 def rescaled(conv: PreparedConv, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -123,7 +153,7 @@ def lut_conv2d(
     """2-D convolution in which every product is looked up: `y[n, o, p] = SUM_k table[x_k, w_ok]`.
 
     Args:
-        x: activation codes, uint8 or int8 `[n, C_in, H, W]`.
+        x: activation codes, uint8 or int8 `[n, C_in, H, W]`; the device that has them computes.
         w: weight codes of the same type, `[C_out, C_in/groups, kh, kw]`.
         table: int32 `[256, 256]` in natural operand order (0..255, or -128..127 for int8 codes), row = activation.
         stride, padding, dilation: one number, or (vertical, horizontal).
@@ -146,7 +176,7 @@ def lut_conv2d(
         raise ShapeError(f"activation and weight codes must share a type, got {x.dtype} and {w.dtype}")
     vertical, horizontal = _pair(padding, "padding")
     problem = integer_conv(
-        w,
+        w.cpu(),
         x.dtype,
         x_zero_point=x_zero_point,
         stride=_pair(stride, "stride"),
@@ -155,7 +185,8 @@ def lut_conv2d(
         groups=groups,
     )
     problem.check_input(x)
-    return prepare(problem, _as_multiplier(table, w.dtype), backend)(x).to(torch.int32).contiguous()
+    conv = prepare(problem, _as_multiplier(table, w.dtype), backend, device=x.device)
+    return conv(x).to(torch.int32).contiguous()
 
 
 def lut_linear(

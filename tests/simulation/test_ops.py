@@ -5,6 +5,7 @@ import torch
 from dse.errors import ConfigError, MultiplierError, ShapeError
 from dse.multipliers.families import drum
 from dse.multipliers.multiplier import exact_table
+from dse.simulation import ops
 from dse.simulation.ops import BACKENDS, lut_conv2d, lut_linear, prepare
 from dse.simulation.problem import integer_conv
 
@@ -96,3 +97,33 @@ def test_refuses_codes_of_the_other_signedness(backend):
     problem = integer_conv(torch.zeros(1, 1, 1, 1, dtype=torch.int8), torch.int8)
     with pytest.raises(ShapeError, match="signedness"):
         prepare(problem, drum(3), backend)
+
+
+def test_other_backends_compute_on_the_cpu_for_a_gpu():
+    problem = integer_conv(torch.full((1, 1, 1, 1), 3, dtype=torch.uint8), torch.uint8)
+    conv = prepare(problem, drum(3), "reference", device=torch.device("cuda", 0))
+    moves = []
+
+    class Codes:
+        device = torch.device("cuda", 0)
+
+        def cpu(self):
+            return torch.full((2, 1, 1, 1), 5, dtype=torch.uint8)
+
+    class Sums(torch.Tensor):
+        def to(self, device):
+            moves.append(device)
+            return self.as_subclass(torch.Tensor)
+
+    inner, conv._conv = conv._conv, lambda x: inner(x).as_subclass(Sums)
+    assert conv(Codes()).flatten().tolist() == [15, 15]
+    assert moves == [torch.device("cuda", 0)]
+
+
+def test_a_gpu_takes_auto_and_gpu(monkeypatch):
+    device = torch.device("cuda", 1)
+    monkeypatch.setattr(ops, "open_gpu", lambda asked: ("opened", asked))
+    monkeypatch.setattr(ops, "prepare_gpu", lambda problem, multiplier, gpu: gpu)
+    problem = integer_conv(torch.zeros(1, 1, 1, 1, dtype=torch.uint8), torch.uint8)
+    for backend in ("auto", "gpu"):
+        assert prepare(problem, drum(3), backend, device=device) == ("opened", device)
