@@ -9,20 +9,25 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 
 from dse.datasets import Split
-from dse.errors import DataError, ShapeError
+from dse.errors import ConfigError, DataError, ShapeError
 from dse.multipliers.library import Library
 from dse.networks.convert import IntegerNetwork
 from dse.networks.layers import LayerInfo
 from dse.networks.prefixes import walk_prefixes
 from dse.networks.segments import SegmentedNetwork
 from dse.recovery.operators import OperatorBank, Recovery
+from dse.simulation.devices import CPU, find_device
 
 SIMULATION_VERSION = 1
 """Part of every fingerprint; raised when the definition of the simulated arithmetic changes."""
 
-BATCH_BYTES = 48 * 2**20  # kernels are faster on more images at once, up to what no longer fits into caches
+BATCH_BYTES = {"cpu": 48 * 2**20, "cuda": 2**30}
+"""Of the largest layer: kernels are faster on more images at once, on CPUs up to what no longer fits into caches."""
+
+MAX_BATCH = {"cpu": 256, "cuda": 4096}
 
 
 class Evaluator:
@@ -32,13 +37,13 @@ class Evaluator:
         bank: the network's operators for every multiplier of a searchable library.
         split: labeled images.
         batch_size: images simulated at once; memory grows with it, results do not depend on it. By default as many as
-            keep the largest layer in the processor's caches.
+            suit the device of the bank.
     """
 
     def __init__(self, bank: OperatorBank, split: Split, *, batch_size: int | None = None):
         _check_labels(split, bank.network.n_classes)
         self._bank, self._split = bank, split
-        self._batch_size = batch_size or default_batch_size(bank.network.layers)
+        self._batch_size = batch_size or default_batch_size(bank.network.layers, bank.device)
         self._segmented: SegmentedNetwork | None = None
 
     def __getstate__(self) -> dict:
@@ -86,7 +91,9 @@ class Evaluator:
 
     def with_split(self, split: Split) -> "Evaluator":
         """The same network and operators on other images."""
-        return Evaluator(self._bank, split, batch_size=self._batch_size)
+        other = Evaluator(self._bank, split, batch_size=self._batch_size)
+        other._segmented = self._segments()
+        return other
 
     def __call__(self, assignments: np.ndarray) -> np.ndarray:
         """Share of images classified correctly, float64 `[n]`, for `assignments` int64 `[n, n_layers]`."""
@@ -123,17 +130,24 @@ class Evaluator:
     def _parts(self, assignments: np.ndarray, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
         distinct, which = np.unique(assignments, axis=0, return_inverse=True)
         rows = [np.flatnonzero(which.ravel() == i).tolist() for i in range(len(distinct))]
-        self._segmented = self._segmented or SegmentedNetwork(self._bank.network)
+        segments = self._segments()
         for begin, end in even_batches(start, stop, self._batch_size):
             images, labels = self._split.batch(begin, end), self._split.labels[begin:end]
-            all_logits = walk_prefixes(self._segmented, distinct, images, use_operators=self._use_operators)
+            all_logits = walk_prefixes(segments, distinct, images, use_operators=self._use_operators)
             for equal, logits in zip(rows, all_logits, strict=True):
-                hits = (logits.argmax(1) == labels).numpy()
+                hits = (logits.cpu().argmax(1) == labels).numpy()
                 yield from ((row, hits) for row in equal)
+
+    def _segments(self) -> SegmentedNetwork:
+        """Cut once: that compiles code for every layer."""
+        if self._segmented is None:
+            self._segmented = SegmentedNetwork(self._bank.moved_network)
+        return self._segmented
 
     def _use_operators(self, assignment: np.ndarray, layers: Sequence[int]) -> None:
         for layer in layers:
-            self._bank.network.integer_layers[layer].operator = self._bank.operator(layer, int(assignment[layer]))
+            operator = self._bank.operator(layer, int(assignment[layer]))
+            self._bank.moved_network.integer_layers[layer].operator = operator
 
     def _checked(self, assignments: np.ndarray) -> np.ndarray:
         assignments = np.asarray(assignments)
@@ -155,10 +169,10 @@ def _check_labels(split: Split, n_classes: int) -> None:
         )
 
 
-def default_batch_size(layers: Sequence[LayerInfo]) -> int:
+def default_batch_size(layers: Sequence[LayerInfo], device: torch.device = CPU) -> int:
     """Images whose largest layer, as float32 outputs and expanded codes, takes about `BATCH_BYTES`."""
     bytes_per_image = max(math.prod(layer.output_shape) for layer in layers) * 24
-    return int(np.clip(BATCH_BYTES // bytes_per_image, 1, 256))
+    return int(np.clip(BATCH_BYTES[device.type] // bytes_per_image, 1, MAX_BATCH[device.type]))
 
 
 def even_batches(start: int, stop: int, batch_size: int) -> list[tuple[int, int]]:
@@ -180,6 +194,7 @@ def build_evaluator(
     calibration: Split,
     recovery: Recovery | None = None,
     backend: str = "auto",
+    device: str = "auto",
     batch_size: int | None = None,
 ) -> Evaluator:
     """An `Evaluator` of `network` on `split`.
@@ -190,10 +205,18 @@ def build_evaluator(
         split: images that accuracies are measured on.
         calibration: other images, that corrections are fitted on.
         recovery: what is given back without training; folding only by default.
-        backend: "auto", "factored" or "reference".
+        backend: "auto", or another of `dse.simulation.ops.BACKENDS`.
+        device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
         batch_size: images simulated at once, see `Evaluator`.
+
+    Raises:
+        ConfigError: a backend or device that is unknown or not here.
     """
-    bank = OperatorBank(network, library, calibration, recovery=recovery or Recovery(), backend=backend)
+    where = find_device(device)
+    if backend == "gpu" and where == CPU:
+        raise ConfigError("backend 'gpu' needs a GPU, and this evaluation is on the CPU: use backend 'auto'")
+    recovery = recovery or Recovery()
+    bank = OperatorBank(network, library, calibration, recovery=recovery, backend=backend, device=where)
     return Evaluator(bank, split, batch_size=batch_size)
 
 

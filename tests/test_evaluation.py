@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dse.errors import DataError, MultiplierError, ShapeError
-from dse.evaluation import assignment_indices, build_evaluator, default_batch_size, even_batches
+from dse.errors import ConfigError, DataError, MultiplierError, ShapeError
+from dse.evaluation import Evaluator, assignment_indices, build_evaluator, default_batch_size, even_batches
 from dse.networks.convert import quantize_network
 from dse.quantization.affine import scheme_for
-from dse.recovery.operators import Recovery
+from dse.recovery.operators import OperatorBank, Recovery
 from dse.testing.tiny import tiny_library, tiny_network, tiny_split
 
 CALIBRATION, SEARCH = tiny_split(20), tiny_split(70, seed=1)
@@ -260,6 +260,7 @@ def test_refuses_labels_without_output():
 def test_default_batch_size():
     layers = _evaluator().layers
     assert 1 <= default_batch_size(layers) <= 256
+    assert default_batch_size(layers, torch.device("cuda", 0)) > default_batch_size(layers)
 
 
 def test_assignment_indices():
@@ -273,3 +274,40 @@ def test_assignment_indices():
         assignment_indices(library, [names[:3]], 4)
     with pytest.raises(MultiplierError, match="u8_exact"):
         assignment_indices(library, ["u8_exat"], 4)
+
+
+def _moved_evaluator(device, backend="auto", recovery=None):
+    integer = quantize_network(tiny_network(), CALIBRATION, scheme=scheme_for(False))
+    bank = OperatorBank(
+        integer, tiny_library(), CALIBRATION, recovery=recovery or Recovery(), backend=backend, device=device
+    )
+    return Evaluator(bank, SEARCH)
+
+
+@pytest.mark.parametrize("recovery", [Recovery(), Recovery(True, True)])
+def test_device_does_not_matter(recovery):
+    """As on a GPU, its matrix products on the CPU and a copy of the network included."""
+    evaluator, moved = _evaluator(recovery=recovery), _moved_evaluator(torch.device("cpu", 0), "gpu", recovery)
+    assert moved.fingerprint == evaluator.fingerprint
+    expected = evaluator.correct(_assignments(), 0, 70)
+    assert np.array_equal(moved.correct(_assignments(), 0, 70), expected)
+    assert all(layer.operator is None for layer in moved.bank.network.integer_layers)
+    copied = pickle.loads(pickle.dumps(moved))
+    assert copied.bank.device == moved.bank.device
+    assert np.array_equal(copied.with_split(SEARCH).correct(_assignments(), 0, 70), expected)
+
+
+def test_devices_that_are_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="Use device 'auto' or 'cpu'"):
+        _evaluator(device="cuda")
+    with pytest.raises(ConfigError, match="backend 'gpu' needs a GPU"):
+        _evaluator(backend="gpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_device():
+    evaluator = _evaluator(device="cpu", recovery=Recovery(True, True))
+    moved = _evaluator(device="cuda", recovery=Recovery(True, True))
+    assert moved.fingerprint == evaluator.fingerprint
+    assert np.array_equal(moved.correct(_assignments(), 0, 70), evaluator.correct(_assignments(), 0, 70))

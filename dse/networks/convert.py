@@ -1,8 +1,10 @@
 """A float network to an integer network: fold, calibrate, quantize, replace layers by qualified name."""
 
+import copy
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
@@ -14,6 +16,7 @@ from dse.networks.layers import IntegerLayer, LayerInfo
 from dse.quantization.affine import Scheme, choose_qparams_affine, quantize_affine
 from dse.quantization.calibration import calibrate
 from dse.quantization.observers import OBSERVERS
+from dse.simulation.devices import CPU
 from dse.simulation.problem import integer_conv
 
 BATCH_SIZE = 64
@@ -30,7 +33,10 @@ class IntegerNetwork:
         scheme: of both operands.
         folded: whether and how the network came here (BatchNorms folded, traced or not).
         n_classes: logits an image.
+        device: where it runs; what describes it stays on the CPU.
     """
+
+    device = CPU
 
     def __init__(
         self,
@@ -53,13 +59,37 @@ class IntegerNetwork:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Logits, float32 `[n, n_classes]`, of `images` float32 `[n, C, H, W]`, through the layers' operators."""
-        with torch.inference_mode():
+        with self.running():
             return self.module(self.laid_out(images))
 
+    def to(self, device: torch.device) -> "IntegerNetwork":
+        """The network on another device: a copy, whose operators are to be set anew.
+
+        Integer sums are the same everywhere. What the network computes in float32 between its layers may differ in the
+        last bit where a device adds up in another order (means, excluded layers).
+        """
+        if device == self.device:
+            return self
+        moved = copy.copy(self)
+        moved.device, moved.module = device, copy.deepcopy(self.module).to(device)
+        moved.integer_layers = tuple(moved.module.get_submodule(info.name) for info in self.layers)
+        return moved
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The state of PyTorch in which the network runs: inference, and on a GPU float32 that is float32."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self.device.type != "cpu":
+                stack.enter_context(self.device)  # where code of the network makes tensors
+                stack.enter_context(torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False))
+            yield
+
     def laid_out(self, images: torch.Tensor) -> torch.Tensor:
-        """The same images in the memory format that `module` runs on: channels last where that is safe."""
+        """The images on the network's device, in the memory format that runs there: channels last where it is safe."""
         # Only in a traced network is every `view` known to have become a `reshape`.
-        return images.contiguous(memory_format=torch.channels_last if self.is_traced else torch.contiguous_format)
+        layout = torch.channels_last if self.is_traced else torch.contiguous_format
+        return images.to(self.device).contiguous(memory_format=layout)
 
     def fingerprint(self) -> str:
         """sha256, hexadecimal, of all that decides its outputs but the multipliers."""

@@ -14,6 +14,7 @@ traced, or whose layers are not called one by one, are a single segment.
 import copy
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,16 +38,18 @@ class Segment:
         layers: indices of those that run in it, ascending.
         compute: the values of the state before it to the state after it.
         is_pure: False where it may change tensors of the state that it is given.
+        running: the state of PyTorch in which it runs.
     """
 
     stop: int
     layers: tuple[int, ...]
     compute: Callable[..., State]
     is_pure: bool
+    running: Callable[[], AbstractContextManager]
 
     def __call__(self, state: State) -> State:
         """The state after it; the one given is not changed."""
-        with torch.inference_mode():
+        with self.running():
             return self.compute(*(state if self.is_pure else copy.deepcopy(state)))
 
 
@@ -64,7 +67,7 @@ class SegmentedNetwork:
 
     def begin(self, images: torch.Tensor) -> State:
         """The state before the first segment, for images float32 `[n, C, H, W]`."""
-        with torch.inference_mode():
+        with self._network.running():
             images = self._network.laid_out(images)
         return self._head((images,))
 
@@ -87,8 +90,9 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
 
 def _whole(network: IntegerNetwork) -> tuple[Segment, tuple[Segment, ...]]:
     layers = tuple(range(network.n_layers))
-    head = Segment(0, (), lambda images: (images,), is_pure=True)
-    return head, (Segment(len(layers), layers, lambda images: (network.module(images),), is_pure=False),)
+    head = Segment(0, (), lambda images: (images,), is_pure=True, running=network.running)
+    whole = Segment(len(layers), layers, lambda images: (network.module(images),), False, network.running)
+    return head, (whole,)
 
 
 def _cuts(network: IntegerNetwork) -> list[tuple[int, int]] | None:
@@ -130,7 +134,8 @@ def _segments(network: IntegerNetwork, cuts: Sequence[tuple[int, int]]) -> tuple
         layers = sorted({layer for node in part for layer in _called(network, node)})
         compute = _graph_module(network.module, part, given=alive(start), kept=alive(end))
         reuse_memory(compute)
-        segments.append(Segment(stop, tuple(layers), compute, _is_pure(network.module, part)))
+        is_pure = _is_pure(network.module, part)
+        segments.append(Segment(stop, tuple(layers), compute, is_pure, network.running))
     return segments[0], tuple(segments[1:])
 
 

@@ -16,6 +16,7 @@ from dse.networks.layers import LayerOperator
 from dse.networks.recording import record_codes
 from dse.recovery.bias import Correction, Observed, fit_correction
 from dse.recovery.weight_tuning import WEIGHT_TUNINGS, histogram_weight_map, uniform_weight_map
+from dse.simulation.devices import CPU
 from dse.simulation.ops import PreparedConv, prepare
 from dse.simulation.problem import IntegerConv, integer_conv
 
@@ -54,8 +55,11 @@ class OperatorBank:
     through the activations of the exact network. Later uses are look-ups; a pair that was dropped for memory is only
     packed again.
 
+    Codes are recorded on the CPU, so that what is fitted on them does not depend on the device.
+
     Attributes:
-        codes: input codes of every layer in the exact network on calibration images, see `record_codes`.
+        codes: input codes of every layer in the exact network on calibration images, see `record_codes`; on the CPU.
+        device: of the operators' inputs and outputs.
     """
 
     def __init__(
@@ -66,9 +70,11 @@ class OperatorBank:
         *,
         recovery: Recovery,
         backend: str = "auto",
+        device: torch.device = CPU,
         memory_bytes: int = MEMORY_BYTES,
     ):
         self.network, self.library, self.recovery, self.backend = network, library, recovery, backend
+        self.device = device
         self.calibration_fingerprint = calibration.fingerprint
         self._memory_bytes = memory_bytes
         self._corrections: dict[tuple[int, int], Correction] = {}
@@ -81,7 +87,7 @@ class OperatorBank:
 
     def __getstate__(self) -> dict:
         """Packed weights are made anew where they are needed; corrections travel."""
-        packed = ("_operators", "_packed_exact", "_input_sums", "_n_bytes")
+        packed = ("_operators", "_packed_exact", "_input_sums", "_moved_network", "_n_bytes")
         return {key: value for key, value in self.__dict__.items() if key not in packed}
 
     def __setstate__(self, state: dict) -> None:
@@ -90,9 +96,17 @@ class OperatorBank:
 
     def _clear_packed(self) -> None:
         self._operators: OrderedDict[tuple[int, int], LayerOperator] = OrderedDict()
-        self._packed_exact: dict[int, PreparedConv] = {}
+        self._packed_exact: dict[tuple[int, torch.device], PreparedConv] = {}
         self._input_sums: dict[tuple[int, str], PreparedConv] = {}
+        self._moved_network: IntegerNetwork | None = None
         self._n_bytes = 0
+
+    @property
+    def moved_network(self) -> IntegerNetwork:
+        """The network on the device of the operators."""
+        if self._moved_network is None:
+            self._moved_network = self.network.to(self.device)
+        return self._moved_network
 
     def operator(self, layer_index: int, multiplier_index: int) -> LayerOperator:
         """The operator that runs layer `layer_index` through multiplier `multiplier_index` of the library."""
@@ -109,24 +123,28 @@ class OperatorBank:
         return operator
 
     def _make(self, layer_index: int, multiplier_index: int) -> LayerOperator:
-        layer = self.network.integer_layers[layer_index]
+        layer, device = self.network.integer_layers[layer_index], self.device
+        sums, correction = self._sums_and_correction(layer_index, multiplier_index)
+        bias, slope, input_sums = layer.bias, None, None
+        if correction is not None:
+            bias = (layer.bias - layer.scale * correction.offset).to(torch.float32)
+            if correction.slope.any():
+                slope = correction.slope.to(device, torch.float32)
+                input_sums = self.input_sums(layer_index, self.backend)
+        return LayerOperator(sums, layer.scale.to(device), bias.to(device), slope=slope, input_sums=input_sums)
+
+    def _sums_and_correction(self, layer_index: int, multiplier_index: int) -> tuple[PreparedConv, Correction | None]:
         multiplier = self.library[multiplier_index]
         problem = self._tuned(layer_index, multiplier)
-        sums = prepare(problem, multiplier, self.backend)
+        sums = prepare(problem, multiplier, self.backend, device=self.device)
         if not self.recovery.is_corrected or multiplier.is_exact:
-            return LayerOperator(sums, layer.scale, layer.bias)
+            return sums, None
         key = (layer_index, multiplier_index)
         if key not in self._corrections:
             # Measured through a fast backend, whichever evaluates: all of them agree bit for bit.
-            fast = prepare(problem, multiplier) if self.backend == "reference" else sums
+            fast = prepare(problem, multiplier, device=self.device) if self.backend == "reference" else sums
             self._corrections[key] = self._fit(layer_index, fast)
-        correction = self._corrections[key]
-        bias = (layer.bias - layer.scale * correction.offset).to(torch.float32)
-        if not correction.slope.any():
-            return LayerOperator(sums, layer.scale, bias)
-        slope = correction.slope.to(torch.float32)
-        input_sums = self.input_sums(layer_index, self.backend)
-        return LayerOperator(sums, layer.scale, bias, slope=slope, input_sums=input_sums)
+        return sums, self._corrections[key]
 
     def error_table(self, layer_index: int) -> np.ndarray:
         """What every multiplier is off by in a layer, with the weight tuning in force.
@@ -167,27 +185,29 @@ class OperatorBank:
         return fit_correction(*observed, is_sloped=self.recovery.sum_compensation)
 
     def _observe(self, layer_index: int, sums: PreparedConv, codes: torch.Tensor) -> Observed:
-        exact, input_sum = self.exact_sums(layer_index), self.input_sums(layer_index)
+        exact, input_sum = self.exact_sums(layer_index, device=self.device), self.input_sums(layer_index)
         errors, totals = [], []
         for chunk in codes.split(BATCH_SIZE):
+            chunk = chunk.to(self.device)
             error = sums(chunk).to(torch.float64) - exact(chunk).to(torch.float64)
-            errors.append(error.transpose(0, 1).flatten(1))
-            totals.append(input_sum(chunk).to(torch.float64).transpose(0, 1).flatten(1))
+            errors.append(error.transpose(0, 1).flatten(1).cpu())
+            totals.append(input_sum(chunk).to(torch.float64).transpose(0, 1).flatten(1).cpu())
         return Observed(torch.cat(errors, 1), torch.cat(totals, 1))
 
-    def exact_sums(self, layer_index: int) -> PreparedConv:
+    def exact_sums(self, layer_index: int, *, device: torch.device = CPU) -> PreparedConv:
         """The layer's convolution with exact products, codes in, integer sums (zero points removed) out."""
-        if layer_index not in self._packed_exact:
+        key = layer_index, device
+        if key not in self._packed_exact:
             problem = self.network.integer_layers[layer_index].problem
-            self._packed_exact[layer_index] = prepare(problem, self._exact)
-        return self._packed_exact[layer_index]
+            self._packed_exact[key] = prepare(problem, self._exact, device=device)
+        return self._packed_exact[key]
 
     def input_sums(self, layer_index: int, backend: str = "auto") -> PreparedConv:
-        """`SUM_k x_k` of every output, repeated for each channel of a group, from codes."""
+        """`SUM_k x_k` of every output, repeated for each channel of a group, from codes on the operators' device."""
         key = (layer_index, backend)
         if key not in self._input_sums:
             problem = _input_sum_problem(self.network.integer_layers[layer_index].problem)
-            self._input_sums[key] = prepare(problem, self._exact, backend)
+            self._input_sums[key] = prepare(problem, self._exact, backend, device=self.device)
         return self._input_sums[key]
 
 

@@ -9,6 +9,7 @@ from dse.errors import ConfigError, NetworkError
 from dse.multipliers.families import exact
 from dse.networks.convert import batches, quantize_network
 from dse.networks.layers import IntegerLayer, LayerOperator
+from dse.networks.segments import SegmentedNetwork
 from dse.quantization.affine import scheme_for
 from dse.quantization.observers import OBSERVERS
 from dse.simulation.ops import prepare
@@ -202,3 +203,58 @@ def test_fingerprint_follows_settings_without_parameters(other, is_branching):
 
     assert fingerprint(nn.MaxPool2d(2)) == fingerprint(nn.MaxPool2d(2))
     assert fingerprint(nn.MaxPool2d(2)) != fingerprint(other)
+
+
+class _MakesTensors(TinyCnn):
+    """Adds constants of its own: a buffer, one made in `forward`, and an excluded layer's weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("offset", torch.full((4,), 0.5))
+        self.last = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.last(super().forward(x)) + self.offset + torch.linspace(0, 1, 4)
+
+
+class _MakesTensorsUntraced(_MakesTensors):
+    def forward(self, x):
+        return super().forward(x if len(x) > 0 else x + 1)
+
+
+@pytest.mark.parametrize("kind", [_MakesTensors, _MakesTensorsUntraced])
+def test_on_another_device_no_tensor_is_left_behind(kind):
+    """PyTorch computes nothing on the device `meta`, but refuses to mix its tensors with those of the CPU."""
+    integer = _quantize(randomize(kind()), exclude=["last"])
+    expected, fingerprint = integer(SPLIT.images), integer.fingerprint()
+    meta = torch.device("meta")
+    moved = integer.to(meta)
+    for layer in moved.integer_layers:
+        assert layer.operator is None
+        conv, shape = layer.problem, layer.scale.shape
+
+        def sums(x, conv=conv):
+            assert x.device == meta
+            return torch.empty(len(x), conv.n_outputs, *conv.output_size(*x.shape[2:]), dtype=torch.int32, device=meta)
+
+        layer.operator = LayerOperator(sums, torch.empty(shape, device=meta), torch.empty(shape, device=meta))
+    segmented = SegmentedNetwork(moved)
+    state = segmented.begin(SPLIT.images)
+    for segment in segmented.segments:
+        state = segment(state)
+    for logits in (moved(SPLIT.images), state[0]):
+        assert (logits.device, logits.shape) == (meta, expected.shape)
+    assert integer.fingerprint() == fingerprint
+    assert torch.equal(integer(SPLIT.images), expected)
+    assert torch.zeros(1).device.type == "cpu"
+
+
+def test_moving_copies_only_where_there_is_another_device():
+    integer = _quantize(tiny_network())
+    assert integer.to(torch.device("cpu")) is integer
+    moved = integer.to(torch.device("cpu", 0))  # the same device by another name
+    assert moved.fingerprint() == integer.fingerprint()
+    for layer, copied in zip(integer.integer_layers, moved.integer_layers, strict=True):
+        assert copied is not layer
+        copied.operator = layer.operator
+    assert torch.equal(moved(SPLIT.images), integer(SPLIT.images))
