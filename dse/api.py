@@ -49,6 +49,7 @@ OPTIONS = {
     "jobs": "execution.jobs",
     "threads": "execution.threads",
     "backend": "execution.backend",
+    "device": "execution.device",
     "batch_size": "execution.batch_size",
 }
 """Options of `explore` and of the command line, and the keys of the run file that they override."""
@@ -109,6 +110,7 @@ def explore(
     jobs: int | None = None,
     threads: int | None = None,
     backend: str | None = None,
+    device: str | None = None,
     batch_size: int | None = None,
     out: str | Path | None = None,
     watch: Observer | None = None,
@@ -155,7 +157,8 @@ def explore(
         plain: plain ALWANN: random initial designs, no surrogate, no racing, but for what is asked for explicitly.
         jobs: worker processes.
         threads: per worker.
-        backend: `auto`, `factored` or `reference`.
+        backend: `auto`, `factored`, `reference` or `gpu`.
+        device: what simulates: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
         batch_size: images per batch.
         out: the run directory; by default below `runs/`, named after the configuration.
         watch: told how the run goes on.
@@ -182,6 +185,7 @@ def evaluate(
     weights: str | Path | None = None,
     data_dir: str | Path | None = None,
     backend: str = "auto",
+    device: str = "auto",
     fold_bias: bool = True,
     images: int | None = None,
 ) -> NDArray[np.float64]:
@@ -195,7 +199,8 @@ def evaluate(
             multipliers of a library with both are meant.
         weights: state dict for a named network.
         data_dir: folder of a named dataset.
-        backend: "auto", "factored" or "reference" (slow, looks every product up).
+        backend: "auto", "factored", "reference" (slow, looks every product up) or "gpu".
+        device: what simulates: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
         fold_bias: fold the mean error of each output channel into its bias.
         images: measure on so many of the search images; all by default.
 
@@ -223,6 +228,7 @@ def evaluate(
         "data.images": images,
         "recovery.fold_bias": fold_bias,
         "execution.backend": backend,
+        "execution.device": device,
     }
     config = load_config(None, {key: value for key, value in options.items() if value is not None})
     inputs = Inputs(

@@ -27,7 +27,7 @@ Method = Literal["nsga2", "random", "uniform", "greedy", "exhaustive"]
 Initial = Literal["agn", "sensitivity", "uniform", "random"]
 WeightTuning = Literal["off", "uniform", "histogram"]
 ToleranceMethod = Literal["frozen", "trained"]
-Backend = Literal["auto", "factored", "reference"]
+Backend = Literal["auto", "factored", "reference", "gpu"]
 
 FilePath = Annotated[Path | None, Field(strict=False)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
@@ -141,11 +141,13 @@ class TolerancesConfig(_Table):
 
 class ExecutionConfig(_Table):
     """`jobs`: worker processes; `threads`: per worker, `None` shares the cores evenly (one for small networks);
-    `batch_size`: images at once, `None` as the network's size suggests."""
+    `batch_size`: images at once, `None` as the network's size suggests; `device`: what simulates, `auto` is a GPU where
+    there is one."""
 
     jobs: Count = 1
     threads: Count | None = None
     backend: Backend = "auto"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")
     batch_size: Count | None = None
 
 
@@ -212,9 +214,15 @@ def _message(source: str, error: Mapping[str, Any]) -> str:
     return f"{where} = {error['input']!r}: {_expectation(error)}"
 
 
+_PATTERNS = {
+    "kind": "free, tiles:T or pipelined:T, with T a number of at least 1",
+    "device": "auto, cpu, cuda or cuda:N, with N the number of a GPU from 0",
+}
+
+
 def _expectation(error: Mapping[str, Any]) -> str:
     if error["type"] == "string_pattern_mismatch":
-        return "expected free, tiles:T or pipelined:T, with T a number of at least 1"
+        return f"expected {_PATTERNS[error['loc'][-1]]}"
     return error["msg"].replace("Input should be", "expected", 1)
 
 

@@ -134,8 +134,8 @@ def test_evaluate_refuses(splits):
         evaluate(["u8_exat"])
     with pytest.raises(ShapeError, match="names 2 multipliers, the network has 5 layers"):
         evaluate([["u8_exact", "u8_exact"]])
-    with pytest.raises(ConfigError, match="backend = 'gpu'"):
-        evaluate(["u8_exact"], backend="gpu")
+    with pytest.raises(ConfigError, match="backend = 'quick'"):
+        evaluate(["u8_exact"], backend="quick")
     with pytest.raises(DataError, match="did you mean 'digits'"):
         evaluate(["u8_exact"], data="digit")
 

@@ -92,6 +92,7 @@ def test_options_win_over_the_run_file(dse, fakes, tmp_path):
         (["explore", "--method", "nsga3"], "error: options [search] method = 'nsga3': expected 'nsga2'"),
         (["explore", "--population-size", "1"], "population_size = 1: expected greater than or equal to 2"),
         (["explore", "--accelerator", "tiles"], "expected free, tiles:T or pipelined:T"),
+        (["explore", "--device", "tpu"], "device = 'tpu': expected auto, cpu, cuda or cuda:N"),
         (["explore", "absent.toml"], "error: cannot read run file absent.toml"),
         (["show", "absent"], "error: absent is not a directory"),
         (["multipliers", "show", "u8_exat"], "did you mean 'u8_exact'?"),

@@ -41,6 +41,7 @@ def test_all_problems_are_told_at_once():
         ("[search]\nseed = '1'", r"\[search\] seed = '1': expected a valid integer"),
         ("[search]\nmethod = 'nsga3'", r"\[search\] method = 'nsga3': expected 'nsga2'"),
         ("[accelerator]\nkind = 'tiles:0'", "expected free, tiles:T or pipelined:T"),
+        ("[execution]\ndevice = 'gpu'", r"\[execution\] device = 'gpu': expected auto, cpu, cuda or cuda:N"),
         ("[search]\naccuracy_floor = 90", "less than or equal to 1"),
         ("[tolerances]\nmethod = 'guessed'", "expected 'frozen' or 'trained'"),
         ("[tolerances]\ncoefficient = -0.1", "greater than or equal to 0"),

@@ -235,7 +235,9 @@ def _load(config: RunConfig, inputs: Inputs, library: Library) -> Loaded:
     """Imports torch. The search images are the first of those that confirm."""
     from dse.evaluation import build_evaluator
     from dse.recovery.operators import Recovery
+    from dse.simulation.devices import find_device
 
+    find_device(config.execution.device)  # says what is wrong before minutes of loading
     network = load_network(config, inputs)
     splits = load_data(config, inputs)
     search = _search_images(splits.search, config.data.images)
@@ -247,6 +249,7 @@ def _load(config: RunConfig, inputs: Inputs, library: Library) -> Loaded:
         calibration=splits.calibration,
         recovery=Recovery(**config.recovery.model_dump()),
         backend=config.execution.backend,
+        device=config.execution.device,
         batch_size=config.execution.batch_size,
     )
     hashes = {

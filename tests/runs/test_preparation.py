@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dse.config import load_config
-from dse.errors import DataError, MultiplierError
+from dse.errors import ConfigError, DataError, MultiplierError
 from dse.runs.preparation import Inputs, prepare
 
 SMALL = {"data.calibration_images": 32, "data.report_images": 40}
@@ -39,3 +39,10 @@ def test_include_and_exclude():
     assert prepared.library.names == ("u8_drum4", "u8_exact")
     with pytest.raises(MultiplierError, match="leave no multiplier"):
         _prepare(library__include=("u8_drum4",), library__exclude=("u8_drum4",))
+
+
+def test_device_is_checked_before_anything_is_loaded(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="device 'cuda:1': PyTorch finds no GPU here"):
+        _prepare(execution__device="cuda:1", data__dir="absent")
