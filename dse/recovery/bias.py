@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 
 SLOPE_STEP = 2.0**-8
+CHANNELS_AT_ONCE = 8
+"""Fitted together. All at once would need ten times the memory of the observations, in pieces that the system keeps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,11 @@ class Observed:
         """Both sets of observations."""
         return Observed(torch.cat([self.error, other.error], 1), torch.cat([self.input_sum, other.input_sum], 1))
 
+    def split(self, n_channels: int) -> list["Observed"]:
+        """The same observations, `n_channels` of the outputs at a time."""
+        pairs = zip(self.error.split(n_channels), self.input_sum.split(n_channels), strict=True)
+        return [Observed(error, input_sum) for error, input_sum in pairs]
+
 
 def fit_correction(first: Observed, second: Observed, *, is_sloped: bool) -> Correction:
     """Least-squares correction on all observations, kept per channel where it helps on those it was not fitted on.
@@ -50,6 +57,12 @@ def fit_correction(first: Observed, second: Observed, *, is_sloped: bool) -> Cor
         first, second: from two disjoint sets of calibration images, each with at least one observation.
         is_sloped: sum compensation as well as folding.
     """
+    parts = zip(first.split(CHANNELS_AT_ONCE), second.split(CHANNELS_AT_ONCE), strict=True)
+    fits = [_fit_channels(a, b, is_sloped=is_sloped) for a, b in parts]
+    return Correction(torch.cat([fit.offset for fit in fits]), torch.cat([fit.slope for fit in fits]))
+
+
+def _fit_channels(first: Observed, second: Observed, *, is_sloped: bool) -> Correction:
     kinds = [_nothing, _fold] + ([_fold_and_slope] if is_sloped else [])
     fits = [(kind(first), kind(second), kind(first.joined(second))) for kind in kinds]
     errors = [b.apply(first).abs().sum(1) + a.apply(second).abs().sum(1) for a, b, _ in fits]

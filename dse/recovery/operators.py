@@ -186,13 +186,16 @@ class OperatorBank:
 
     def _observe(self, layer_index: int, sums: PreparedConv, codes: torch.Tensor) -> Observed:
         exact, input_sum = self.exact_sums(layer_index, device=self.device), self.input_sums(layer_index)
-        errors, totals = [], []
-        for chunk in codes.split(BATCH_SIZE):
-            chunk = chunk.to(self.device)
-            error = sums(chunk).to(torch.float64) - exact(chunk).to(torch.float64)
-            errors.append(error.transpose(0, 1).flatten(1).cpu())
-            totals.append(input_sum(chunk).to(torch.float64).transpose(0, 1).flatten(1).cpu())
-        return Observed(torch.cat(errors, 1), torch.cat(totals, 1))
+        problem = self.network.integer_layers[layer_index].problem
+        shape = (problem.n_outputs, len(codes), *problem.output_size(*codes.shape[2:]))
+        error, total = torch.empty(shape, dtype=torch.float64), torch.empty(shape, dtype=torch.float64)
+        for start in range(0, len(codes), BATCH_SIZE):
+            part = slice(start, start + BATCH_SIZE)
+            chunk = codes[part].to(self.device)
+            error[:, part] = sums(chunk).transpose(0, 1)
+            error[:, part] -= exact(chunk).transpose(0, 1).cpu()
+            total[:, part] = input_sum(chunk).transpose(0, 1)
+        return Observed(error.flatten(1), total.flatten(1))
 
     def exact_sums(self, layer_index: int, *, device: torch.device = CPU) -> PreparedConv:
         """The layer's convolution with exact products, codes in, integer sums (zero points removed) out."""

@@ -31,6 +31,18 @@ def test_folding_removes_the_mean_of_every_channel():
     assert correction.offset == pytest.approx([100, 100], abs=1)
 
 
+@pytest.mark.parametrize("is_sloped", [False, True])
+def test_channels_are_fitted_each_by_itself(is_sloped):
+    generator = torch.Generator().manual_seed(1)
+    error, sums = (torch.randint(-(2**20), 2**20, (19, 700), generator=generator).double() for _ in range(2))
+    halves = [Observed(error[:, a:b] + sums[:, a:b] * 0.3, sums[:, a:b]) for a, b in ((0, 333), (333, 700))]
+    whole = fit_correction(*halves, is_sloped=is_sloped)
+    each = [fit_correction(*pair, is_sloped=is_sloped) for pair in zip(*(h.split(1) for h in halves), strict=True)]
+    assert torch.equal(whole.offset, torch.cat([fit.offset for fit in each]))
+    assert torch.equal(whole.slope, torch.cat([fit.slope for fit in each]))
+    assert bool(whole.slope.any()) == is_sloped
+
+
 def test_sum_compensation_also_removes_what_is_linear_in_the_sum():
     first, second = _noisy(-30, 0.75)
     both = first.joined(second)
