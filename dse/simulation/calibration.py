@@ -1,10 +1,11 @@
 """Measures the speeds that `dse.simulation.planner` estimates with, on small layers and one thread."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from scipy.optimize import nnls
 
 from dse.multipliers.factorization import Factorization
 from dse.multipliers.multiplier import exact_table
@@ -15,10 +16,38 @@ from dse.simulation.native_library import NativeLibrary
 from dse.simulation.planner import ROW_OUTPUTS, Speeds
 from dse.simulation.problem import IntegerConv, integer_conv
 
-N_PLANES = 8
+N_PLANES = 8  # with the exact product's own
 REPEATS = 5
 TABLE = exact_table(False)
 """Native kernels take as long for any table."""
+
+_RANDOM = np.random.default_rng(0)
+PLANES = Factorization(
+    np.zeros(256, dtype=np.int64),
+    _RANDOM.integers(0, 256, (256, N_PLANES - 1)).astype(np.uint8),
+    _RANDOM.integers(-20, 20, (256, N_PLANES - 1)).astype(np.int8),
+    np.ones(N_PLANES - 1, dtype=np.int64),
+)
+
+
+def _layer(channels: int, outputs: int, *, groups: int = 1, size: int = 3) -> IntegerConv:
+    weight = _random((outputs, channels // groups, size, size), spread=25)
+    zero_points = torch.full((outputs,), 128)
+    return integer_conv(weight, torch.uint8, padding=(size // 2,) * 4, groups=groups, w_zero_point=zero_points)
+
+
+def _random(shape: tuple[int, ...], spread: float) -> torch.Tensor:
+    values = np.random.default_rng(0).normal(128, spread, shape)
+    return torch.from_numpy(np.clip(values, 0, 255).astype(np.uint8))
+
+
+EXAMPLES = {
+    "3x3, 64 to 64 channels": _layer(64, 64),
+    "1x1, 96 to 24 channels": _layer(96, 24, size=1),
+    "depthwise 3x3": _layer(32, 32, groups=32),
+    "linear, one image": _layer(256, 256, size=1),
+}
+"""Layers that a diagnosis shows the speeds of."""
 
 
 def measure_speeds(library: NativeLibrary) -> Speeds:
@@ -34,37 +63,46 @@ def measure_speeds(library: NativeLibrary) -> Speeds:
 def _measure(library: NativeLibrary) -> Speeds:
     dense, tiny, depthwise = _layer(32, 32), _layer(64, 64), _layer(32, 32, groups=32)
     many, few = _codes(32, 32, 16), _codes(1, 64, 4)
-    product_s, plane_s = _factored(dense, many)
-    grouped_product_s, grouped_plane_s = _factored(depthwise, many)
-    row_s = _seconds(dense, many, RowsKernel, library) / _products(dense, many)
-    expansions = tiny.fan_in * tiny.n_outputs / ROW_OUTPUTS
-    rest_s = _seconds(tiny, few, RowsKernel, library) - _products(tiny, few) * row_s
-    permute_s = permute_output_s = np.inf
+    permute = (np.inf, np.inf)
     if PermuteKernel.fits(TABLE, library):
-        times = [_seconds(layer, many, PermuteKernel, library) for layer in (dense, depthwise)]
-        permute_s, permute_output_s = _solve(
-            [(_products(layer, many), _outputs(layer, many)) for layer in (dense, depthwise)], times
-        )
+        layers = (dense, depthwise)
+        times = [_seconds(layer, many, PermuteKernel, library) for layer in layers]
+        permute = _solve([(_products(layer, many), _outputs(layer, many)) for layer in layers], times)
     return Speeds(
-        product_s, plane_s, grouped_product_s, grouped_plane_s, row_s, max(rest_s, 0.0) / expansions, permute_s,
-        permute_output_s, _seconds(depthwise, many, ColumnsKernel, library) / _products(depthwise, many),
+        *_factored(dense, many),
+        _factored_seconds(depthwise, many, None) / _products(depthwise, many),
+        _factored_seconds(depthwise, many, PLANES) / _products(depthwise, many) / N_PLANES,
+        *_rows(((dense, many), (tiny, few), (depthwise, many)), library),
+        *permute,
+        _seconds(depthwise, many, ColumnsKernel, library) / _products(depthwise, many),
         _seconds(tiny, few, DirectKernel, library) / _products(tiny, few),
-    )  # fmt: skip
+    )
 
 
-def _layer(channels: int, outputs: int, groups: int = 1) -> IntegerConv:
-    weight = _random((outputs, channels // groups, 3, 3), spread=25)
-    zero_points = torch.full((outputs,), 128)
-    return integer_conv(weight, torch.uint8, padding=(1, 1, 1, 1), groups=groups, w_zero_point=zero_points)
+def _rows(cases: Sequence[tuple[IntegerConv, torch.Tensor]], library: NativeLibrary) -> tuple[float, ...]:
+    """Seconds of a product, of a row of outputs, and of the expansion of one product."""
+    counts = []
+    for problem, codes in cases:
+        blocks = problem.groups * -(-(problem.n_outputs // problem.groups) // ROW_OUTPUTS)
+        rows = _outputs(problem, codes) // problem.n_outputs * blocks
+        counts.append((rows * problem.fan_in * ROW_OUTPUTS, rows, blocks * problem.fan_in))
+    return _solve(counts, [_seconds(*case, RowsKernel, library) for case in cases])
+
+
+def _factored(dense: IntegerConv, codes: torch.Tensor) -> tuple[float, ...]:
+    """Seconds of a product, of a byte of an expanded code, and of an output."""
+    pointwise, wide = _layer(128, 16, size=1), _codes(8, 128, 16)
+    cases = ((dense, codes, None), (dense, codes, PLANES), (pointwise, wide, PLANES))
+    counts = [
+        ((1 if planes is None else N_PLANES) * _products(layer, x), 0 if planes is None else N_PLANES * x.numel(),
+         _outputs(layer, x))
+        for layer, x, planes in cases
+    ]  # fmt: skip
+    return _solve(counts, [_factored_seconds(*case) for case in cases])
 
 
 def _codes(n: int, channels: int, size: int) -> torch.Tensor:
     return _random((n, channels, size, size), spread=60).contiguous(memory_format=torch.channels_last)
-
-
-def _random(shape: tuple[int, ...], spread: float) -> torch.Tensor:
-    values = np.random.default_rng(0).normal(128, spread, shape)
-    return torch.from_numpy(np.clip(values, 0, 255).astype(np.uint8))
 
 
 def _outputs(problem: IntegerConv, codes: torch.Tensor) -> int:
@@ -81,20 +119,8 @@ def _seconds(problem: IntegerConv, codes: torch.Tensor, kernel: type[Kernel], li
     return _fastest(NativeConv(problem, TABLE, lambda positions: made, library), codes)
 
 
-def _factored(problem: IntegerConv, codes: torch.Tensor) -> tuple[float, float]:
-    """Seconds of an exact product, and of one through a plane."""
-    random = np.random.default_rng(0)
-    planes = Factorization(
-        np.zeros(256, dtype=np.int64),
-        random.integers(0, 256, (256, N_PLANES)).astype(np.uint8),
-        random.integers(-20, 20, (256, N_PLANES)).astype(np.int8),
-        np.ones(N_PLANES, dtype=np.int64),
-    )
-    exact_s, planes_s = (
-        _fastest(FactoredConv(problem, part, default_engine()), codes) for part in (None, planes)
-    )
-    n = _products(problem, codes)
-    return exact_s / n, max(planes_s - exact_s, 0.0) / N_PLANES / n
+def _factored_seconds(problem: IntegerConv, codes: torch.Tensor, planes: Factorization | None) -> float:
+    return _fastest(FactoredConv(problem, planes, default_engine()), codes)
 
 
 def _fastest(conv: Callable[[torch.Tensor], torch.Tensor], codes: torch.Tensor) -> float:
@@ -108,7 +134,8 @@ def _fastest(conv: Callable[[torch.Tensor], torch.Tensor], codes: torch.Tensor) 
     return min(seconds)
 
 
-def _solve(counts: list[tuple[int, int]], seconds: list[float]) -> tuple[float, float]:
-    """Non-negative costs `c` with `counts @ c = seconds`."""
-    costs = np.linalg.solve(np.array(counts, dtype=np.float64), np.array(seconds))
-    return float(max(costs[0], 0.0)), float(max(costs[1], 0.0))
+def _solve(counts: Sequence[tuple[int, ...]], seconds: Sequence[float]) -> tuple[float, ...]:
+    """Costs that are not negative, with `counts @ costs` as near to `seconds` as they can be, relatively."""
+    times = np.array(seconds)
+    costs, _ = nnls(np.array(counts, dtype=np.float64) / times[:, None], np.ones(len(times)))
+    return tuple(costs.tolist())

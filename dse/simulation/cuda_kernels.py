@@ -5,15 +5,12 @@ headers of an installed CUDA toolkit. NVRTC itself comes with PyTorch's CUDA whe
 """
 
 import ctypes
-import logging
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import torch
-
-_log = logging.getLogger("dse")
 
 SOURCES = Path(__file__).with_name("csrc")
 _MAX_DYNAMIC_SHARED_BYTES = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
@@ -102,22 +99,25 @@ def _as_ctypes(argument: Argument) -> ctypes._SimpleCData | ctypes.Structure:
 
 @cache
 def load_kernels(source: str, device: torch.device, defines: tuple[tuple[str, int], ...] = ()) -> Kernels:
-    """Compiles `csrc/<source>` for a GPU, once per process (about a second).
+    """The kernels of `csrc/<source>`, compiled once per process; see `make_kernels`."""
+    return make_kernels((SOURCES / source).read_text(encoding="utf-8"), device, dict(defines))
+
+
+def make_kernels(text: str, device: torch.device, defines: Mapping[str, int]) -> Kernels:
+    """Compiles CUDA C for a GPU (about a second).
 
     Args:
-        source: name of the file.
+        text: source; it may include the files of `csrc`.
         device: with its index.
-        defines: macros, as `(("WORDS", 4),)`.
+        defines: macros.
 
     Raises:
         OSError: NVRTC or the driver is not there.
         RuntimeError: the source does not compile, or the driver refuses it.
     """
     properties = torch.cuda.get_device_properties(device)
-    text = (SOURCES / source).read_text(encoding="utf-8")
-    image = compile_source(text, f"sm_{properties.major}{properties.minor}", dict(defines), library=nvrtc())
+    image = compile_source(text, f"sm_{properties.major}{properties.minor}", defines, library=nvrtc())
     driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    _log.debug("%s compiled for %s", source, properties.name)
     return Kernels(driver, image, device=device, n_multiprocessors=properties.multi_processor_count)
 
 

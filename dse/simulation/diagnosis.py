@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from dse.multipliers.factorization import cache_directory
+from dse.simulation.calibration import EXAMPLES, N_PLANES, PLANES, TABLE
 from dse.simulation.engines import OneDnnEngine, default_engine
-from dse.simulation.native_library import LEVELS, REMEDY, NativeLibrary, find, is_off
+from dse.simulation.native_library import LEVELS, REMEDY, NativeLibrary, find, is_off, load
+from dse.simulation.planner import TYPICAL_POSITIONS, Plan, work_of
 
 FEATURES = (
     "avx2", "avx512_f", "avx512_bw", "avx512_vl", "avx512_dq", "avx512_vbmi", "avx_vnni", "avx512_vnni", "amx_int8",
@@ -84,6 +86,21 @@ def _torch() -> Iterator[Fact]:
     yield Fact("torch", "exact convolutions", engine, "" if is_int8 else FLOAT_ADVICE)
 
 
+def _kernels() -> Iterator[Fact]:
+    """What some layers go through here, the fastest first, by the speeds that this machine was measured at."""
+    library = load()
+    if library is None:
+        return
+    for name, layer in EXAMPLES.items():
+        positions = 1 if name == "linear, one image" else TYPICAL_POSITIONS
+        products = work_of(layer, positions).products
+        for kind, planes in (("exact", None), (f"table of {N_PLANES - 1} planes", PLANES)):
+            seconds = Plan(layer, TABLE, planes, library).estimates(positions)
+            rates = sorted(((products / s / 1e9, kernel) for kernel, s in seconds.items()), reverse=True)
+            text = ", ".join(f"{kernel} {rate:.3g}" for rate, kernel in rates)
+            yield Fact("kernels: G products/s a thread", f"{name}, {kind}", text)
+
+
 def _cuda() -> Iterator[Fact]:
     n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     names = [torch.cuda.get_device_name(i) for i in range(n_devices)]
@@ -95,4 +112,4 @@ def _cache() -> Iterator[Fact]:
     yield Fact("cache", "folder", f"{folder}{'' if folder.is_dir() else ' (not there yet)'}")
 
 
-SECTIONS: tuple[Callable[[], Iterator[Fact]], ...] = (_processor, _native_library, _torch, _cuda, _cache)
+SECTIONS: tuple[Callable[[], Iterator[Fact]], ...] = (_processor, _native_library, _torch, _kernels, _cuda, _cache)

@@ -142,12 +142,24 @@ def _piece_planes(n_planes: int) -> int:
     return n_planes if n_planes + 1 == 2 * word <= _MAX_PLANES else word
 
 
-def _stack(planes: list) -> tuple[np.ndarray | None, torch.Tensor]:
-    """Planes of one scale as features `[256, p]` and weights with the planes innermost in the channel axis.
+def row_sizes(n_planes: int) -> list[int]:
+    """Bytes that a code is expanded to in each piece of `n_planes` of one scale."""
+    sizes = []
+    while n_planes:
+        taken = _piece_planes(n_planes)
+        sizes.append(taken + _n_padding(taken))
+        n_planes -= taken
+    return sizes
 
-    One zero plane is added where that makes a gathered row a machine word.
-    """
-    n_padding = 1 if len(planes) > 1 and (len(planes) + 1).bit_count() == 1 else 0
+
+def _n_padding(n_planes: int) -> int:
+    """Zero planes that make a gathered row a machine word."""
+    return 1 if n_planes > 1 and (n_planes + 1).bit_count() == 1 else 0
+
+
+def _stack(planes: list) -> tuple[np.ndarray | None, torch.Tensor]:
+    """Planes of one scale as features `[256, p]` and weights with the planes innermost in the channel axis."""
+    n_padding = _n_padding(len(planes))
     weights = [weight for _, _, weight in planes] + [torch.zeros_like(planes[0][2])] * n_padding
     weight = torch.stack(weights, dim=2).flatten(1, 2)
     if all(features is None for _, features, _ in planes):

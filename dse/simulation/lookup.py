@@ -55,19 +55,10 @@ class LookupConv:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _plan(self, codes: torch.Tensor, height: int, width: int) -> tuple[Geometry, torch.Tensor]:
-        p, (n, channels, rows, columns) = self.problem, codes.shape
-        if (rows, columns) not in self._taps:
-            self._taps[rows, columns] = self._offsets(rows, columns).to(codes.device)
-        strides = (channels // p.groups * rows * columns, columns, 1)
-        shape = (channels * rows * columns, height, width)
-        return geometry(p, n, shape, strides=strides, n_taps=p.fan_in), self._taps[rows, columns]
-
-    def _offsets(self, rows: int, columns: int) -> torch.Tensor:
-        """Where the codes of each product of an output lie from the beginning of its patch: int32 `[K]`."""
-        p = self.problem
-        channel, row, column = (torch.arange(size) for size in p.weight.shape[1:])
-        row, column = row * p.dilation[0], column * p.dilation[1]
-        return ((channel[:, None, None] * rows + row[:, None]) * columns + column).flatten().to(torch.int32)
+        size = tuple(codes.shape[2:])
+        if size not in self._taps:
+            self._taps[size] = tap_offsets(self.problem, *size).to(codes.device)
+        return patch_geometry(self.problem, codes, (height, width)), self._taps[size]
 
 
 class _Rows:
@@ -120,7 +111,7 @@ class _Columns:
         self._problem, self._kernels = problem, kernels
         device = kernels.device
         self._columns = torch.from_numpy(np.ascontiguousarray(table.T, dtype=np.int32)).to(device)
-        self._weights = _weight_index(problem).contiguous().to(device)
+        self._weights = weight_index(problem).contiguous().to(device)
         self._zero_point = problem.w_zero_point.to(torch.int32).to(device)
         self._constant = wrapped_int32(problem.constant).to(device)
         self.n_bytes = self._weights.numel() + 2**18
@@ -135,6 +126,25 @@ class _Columns:
         )  # fmt: skip
         self._kernels.launch("lookup_columns", grid, _COLUMN_THREADS, arguments, shared_bytes=_COLUMN_BYTES)
         return out
+
+
+def patch_geometry(problem: IntegerConv, codes: torch.Tensor, size: tuple[int, int]) -> Geometry:
+    """Geometry of padded codes `[n, C, H, W]`, channels first, for outputs of `size`."""
+    n, channels, rows, columns = codes.shape
+    strides = (channels // problem.groups * rows * columns, columns, 1)
+    return geometry(problem, n, (channels * rows * columns, *size), strides=strides, n_taps=problem.fan_in)
+
+
+def tap_offsets(problem: IntegerConv, rows: int, columns: int) -> torch.Tensor:
+    """Where the codes of each product of an output lie from the beginning of its patch: int32 `[K]`.
+
+    Args:
+        problem: the convolution.
+        rows, columns: of the padded codes, channels first.
+    """
+    channel, row, column = (torch.arange(size) for size in problem.weight.shape[1:])
+    row, column = row * problem.dilation[0], column * problem.dilation[1]
+    return ((channel[:, None, None] * rows + row[:, None]) * columns + column).flatten().to(torch.int32)
 
 
 def row_tile(n_outputs: int) -> int:
@@ -152,14 +162,14 @@ def patch_sums(problem: IntegerConv, codes: torch.Tensor) -> torch.Tensor:
     return sums.sum((4, 5), dtype=torch.int32)
 
 
-def _weight_index(problem: IntegerConv) -> torch.Tensor:
+def weight_index(problem: IntegerConv) -> torch.Tensor:
     """Column of the table for every weight: uint8 `[C_out, K]`."""
     return (problem.weight.flatten(1).to(torch.int16) - problem.w_low).to(torch.uint8)
 
 
 def _slots(problem: IntegerConv, tile: int) -> torch.Tensor:
     """Weight codes of the 64 slots of a row: uint8 `[groups * tiles, K, 64]`, copies of a tile's outputs in turn."""
-    index = _weight_index(problem).unflatten(0, (problem.groups, -1))  # [groups, outputs, K]
+    index = weight_index(problem).unflatten(0, (problem.groups, -1))  # [groups, outputs, K]
     n_outputs = index.shape[1]
     slot = torch.arange(-(-n_outputs // tile))[:, None] * tile + torch.arange(64) % tile
     return index[:, slot.clamp(max=n_outputs - 1)].permute(0, 1, 3, 2).flatten(0, 1).contiguous()

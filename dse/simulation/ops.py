@@ -23,7 +23,7 @@ from dse.simulation.factored import FactoredConv
 from dse.simulation.gpu import open_gpu, prepare_gpu
 from dse.simulation.native import NativeConv, PermuteKernel
 from dse.simulation.native_library import load
-from dse.simulation.planner import KERNELS, choose_kernel, is_factored, load_speeds
+from dse.simulation.planner import KERNELS, Plan
 from dse.simulation.problem import IntegerConv, integer_conv
 from dse.simulation.reference import ReferenceConv
 
@@ -52,9 +52,10 @@ def _prepare_auto(problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
     if library is None:
         return _prepare_factored(problem, multiplier)
     factorization = None if multiplier.is_exact else factorize(multiplier)
-    if is_factored(problem, factorization, load_speeds(library)):
+    plan = Plan(problem, multiplier.table, factorization, library)
+    if plan.is_factored:
         return _prepare_factored(problem, multiplier)
-    return NativeConv(problem, multiplier.table, choose_kernel(problem, multiplier.table, library), library)
+    return NativeConv(problem, multiplier.table, plan.choose_kernel, library)
 
 
 def _prepare_native(kernel: str, problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
@@ -82,7 +83,9 @@ class _OnCpu:
         self._conv, self.n_bytes = conv, conv.n_bytes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return self._conv(x.cpu()).to(x.device)
+        with CPU:  # a network on another device makes new tensors there
+            sums = self._conv(x.cpu())
+        return sums.to(x.device)
 
 
 BACKENDS: dict[str, Callable[[IntegerConv, Multiplier], PreparedConv]] = {

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from dse.errors import ConfigError, unknown_name
-from dse.multipliers.factorization import cache_directory
+from dse.multipliers.factorization import Factorization, cache_directory
+from dse.simulation.factored import row_sizes
 from dse.simulation.native import ColumnsKernel, DirectKernel, Kernel, PermuteKernel, RowsKernel
 from dse.simulation.native_library import ABI_VERSION, NativeLibrary
 from dse.simulation.problem import IntegerConv
@@ -26,6 +27,9 @@ from dse.simulation.problem import IntegerConv
 ROW_OUTPUTS = 16  # ROW in csrc/rows.h
 TASK_POSITIONS = 8192  # in csrc/rows.h
 VECTOR_POSITIONS = 64  # LANES in csrc/permute.h
+MIN_DENSE_OUTPUTS = 8
+"""Outputs a group from which grouped convolutions are about as fast as others."""
+
 TYPICAL_POSITIONS = 8192
 """Output positions of a call where only a layer and a table are known."""
 
@@ -37,10 +41,13 @@ class Speeds:
     """What the parts of the kernels take on one thread, in seconds; `inf` where a kernel cannot run.
 
     Attributes:
-        product_s: an exact product in an int8 convolution.
-        plane_s: a product through one plane of a factorized table.
-        grouped_product_s, grouped_plane_s: the same in a depthwise convolution.
+        product_s: a product in an int8 convolution; through a factorized table every plane has one.
+        feature_s: a byte of an expanded code there.
+        piece_output_s: an output of one of its convolutions.
+        grouped_product_s: an exact product in a depthwise convolution.
+        grouped_plane_s: a product through one plane there.
         row_s: a product through a row of `ROW_OUTPUTS`, a sixteenth of a load and an addition.
+        row_output_s: what a row of `ROW_OUTPUTS` outputs costs beside its products.
         expansion_s: expanding the rows of one product for `ROW_OUTPUTS` outputs.
         permute_s: a product by byte permutes.
         permute_output_s: what an output costs there beside its products.
@@ -49,10 +56,12 @@ class Speeds:
     """
 
     product_s: float
-    plane_s: float
+    feature_s: float
+    piece_output_s: float
     grouped_product_s: float
     grouped_plane_s: float
     row_s: float
+    row_output_s: float
     expansion_s: float
     permute_s: float
     permute_output_s: float
@@ -60,11 +69,13 @@ class Speeds:
     direct_s: float
 
 
+_INT8 = (2.2e-12, 7e-11, 4.5e-10, 5e-11, 5.6e-11)
+_LOOK_UPS = (8.5e-10, 2.8e-10)
 FIXED = {
-    "portable": Speeds(3.8e-12, 2.7e-12, 5.1e-11, 6.1e-11, 7.1e-11, 4.7e-07, np.inf, np.inf, 8.7e-10, 2.8e-10),
-    "avx2": Speeds(3.7e-12, 2.8e-12, 4.8e-11, 7.6e-11, 4.1e-11, 3.9e-07, np.inf, np.inf, 8.3e-10, 2.7e-10),
-    "avx512": Speeds(3.7e-12, 2.7e-12, 4.9e-11, 6.5e-11, 3.9e-11, 3.7e-07, np.inf, np.inf, 8.4e-10, 2.8e-10),
-    "avx512-vbmi": Speeds(3.7e-12, 2.6e-12, 4.9e-11, 6.2e-11, 3.9e-11, 3.6e-07, 2.7e-11, 1.1e-09, 8.4e-10, 2.8e-10),
+    "portable": Speeds(*_INT8, 6.6e-11, 6.5e-9, 4.9e-7, np.inf, np.inf, *_LOOK_UPS),
+    "avx2": Speeds(*_INT8, 3.7e-11, 6.6e-9, 4e-7, np.inf, np.inf, *_LOOK_UPS),
+    "avx512": Speeds(*_INT8, 3.2e-11, 7e-9, 3.6e-7, np.inf, np.inf, *_LOOK_UPS),
+    "avx512-vbmi": Speeds(*_INT8, 3.2e-11, 7e-9, 3.6e-7, 2.2e-11, 1.2e-9, *_LOOK_UPS),
 }
 """By level, from one AMD EPYC (Zen 5)."""
 
@@ -74,12 +85,14 @@ class Work:
     """What one call of a layer has to do.
 
     Attributes:
+        codes: input codes, of all images.
         positions: output positions, of all images.
         groups: of the convolution.
         outputs: channels a group.
         fan_in: products of an output.
     """
 
+    codes: int
     positions: int
     groups: int
     outputs: int
@@ -93,22 +106,41 @@ class Work:
 
 def work_of(problem: IntegerConv, positions: int) -> Work:
     """The work of `problem` for a number of output positions."""
-    return Work(positions, problem.groups, problem.n_outputs // problem.groups, problem.fan_in)
+    channels = problem.groups * problem.weight.shape[1]
+    codes = positions * problem.stride[0] * problem.stride[1] * channels
+    return Work(codes, positions, problem.groups, problem.n_outputs // problem.groups, problem.fan_in)
 
 
-def estimate_factored(work: Work, n_planes: int, speeds: Speeds) -> float:
-    """Seconds on one thread through the exact product and `n_planes` planes."""
-    is_dense = work.outputs >= VECTOR_POSITIONS // 8 or work.groups == 1
-    product_s = speeds.product_s if is_dense else speeds.grouped_product_s
-    plane_s = speeds.plane_s if is_dense else speeds.grouped_plane_s
-    return work.products * (product_s + n_planes * plane_s)
+def code_sizes(problem: IntegerConv, factorization: Factorization | None) -> list[int]:
+    """Bytes that a code is expanded to in each int8 convolution of a factorized table; `None` for the exact product."""
+    centered = problem.weight.flatten(1).to(torch.int64) - problem.w_zero_point[:, None]
+    n_terms = max(-(-int(centered.max()) // 127), -(int(centered.min()) // 128), 1)
+    counts = {1: n_terms}  # the planes of the exact product have scale 1
+    for scale in [] if factorization is None else factorization.weights.tolist():
+        counts[scale] = counts.get(scale, 0) + 1
+    return [size for count in counts.values() for size in row_sizes(count)]
+
+
+def estimate_factored(work: Work, sizes: Sequence[int], speeds: Speeds) -> float:
+    """Seconds on one thread through int8 convolutions of expanded codes, `sizes` as from `code_sizes`."""
+    is_expanded = max(sizes) > 1
+    if work.groups > 1 and work.outputs < MIN_DENSE_OUTPUTS:
+        return work.products * (sum(sizes) * speeds.grouped_plane_s if is_expanded else speeds.grouped_product_s)
+    return (
+        work.products * sum(sizes) * speeds.product_s
+        + (work.codes * sum(sizes) * speeds.feature_s if is_expanded else 0.0)
+        + work.positions * work.groups * work.outputs * len(sizes) * speeds.piece_output_s
+    )
 
 
 def estimate_native(work: Work, speeds: Speeds) -> dict[str, float]:
     """Seconds on one thread by native kernel."""
     blocks = work.groups * -(-work.outputs // ROW_OUTPUTS)
     chunks = -(-work.positions // TASK_POSITIONS)
-    rows = blocks * work.fan_in * (work.positions * ROW_OUTPUTS * speeds.row_s + chunks * speeds.expansion_s)
+    rows = blocks * (
+        work.positions * (work.fan_in * ROW_OUTPUTS * speeds.row_s + speeds.row_output_s)
+        + chunks * work.fan_in * speeds.expansion_s
+    )
     padding = -(-work.positions // VECTOR_POSITIONS) * VECTOR_POSITIONS / max(work.positions, 1)
     outputs = work.positions * work.groups * work.outputs
     return {
@@ -119,24 +151,46 @@ def estimate_native(work: Work, speeds: Speeds) -> dict[str, float]:
     }
 
 
-def is_factored(problem: IntegerConv, n_planes: int, speeds: Speeds) -> bool:
-    """Whether `problem` goes through the factorized table rather than through a native kernel."""
-    work = work_of(problem, TYPICAL_POSITIONS)
-    return estimate_factored(work, n_planes, speeds) <= min(estimate_native(work, speeds).values())
+class Plan:
+    """How a layer goes through a table on this machine.
 
+    Args:
+        problem: the layer's convolution.
+        table: int32 `[256, 256]`.
+        factorization: of its error; `None` for the exact product.
+        library: the native library at the level to use.
+    """
 
-def choose_kernel(problem: IntegerConv, table: np.ndarray, library: NativeLibrary) -> Callable[[int], Kernel]:
-    """Gives the fastest native kernel for `problem` through `table` for a number of output positions."""
-    speeds = load_speeds(library)
+    def __init__(
+        self, problem: IntegerConv, table: np.ndarray, factorization: Factorization | None, library: NativeLibrary
+    ):
+        self._problem, self._table, self._speeds = problem, table, load_speeds(library)
+        self._kernels = {name for name in KERNELS if name != "permute" or PermuteKernel.fits(table, library)}
+        self._sizes = code_sizes(problem, factorization)
+        self._chosen: dict[int, Kernel] = {}
 
-    @functools.lru_cache(maxsize=64)
-    def choose(positions: int) -> Kernel:
-        seconds = estimate_native(work_of(problem, positions), speeds)
-        if not PermuteKernel.fits(table, library):
-            del seconds["permute"]
-        return KERNELS[min(seconds, key=seconds.get)].of(table, problem.x_low)
+    def estimates(self, positions: int = TYPICAL_POSITIONS) -> dict[str, float]:
+        """Seconds on one thread for a number of output positions, by backend."""
+        work = work_of(self._problem, positions)
+        native = estimate_native(work, self._speeds)
+        return {
+            "factored": estimate_factored(work, self._sizes, self._speeds),
+            **{name: seconds for name, seconds in native.items() if name in self._kernels},
+        }
 
-    return choose
+    @property
+    def is_factored(self) -> bool:
+        """Whether the layer goes through the factorized table rather than through a native kernel."""
+        seconds = self.estimates()
+        return min(seconds, key=seconds.get) == "factored"
+
+    def choose_kernel(self, positions: int) -> Kernel:
+        """The fastest native kernel for a number of output positions."""
+        if positions not in self._chosen:
+            seconds = self.estimates(positions)
+            name = min(self._kernels, key=seconds.get)
+            self._chosen[positions] = KERNELS[name].of(self._table, self._problem.x_low)
+        return self._chosen[positions]
 
 
 KERNELS: dict[str, type[Kernel]] = {

@@ -1,0 +1,155 @@
+"""Kernels are chosen by estimated time; the choice never changes a sum."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from dse.errors import ConfigError
+from dse.multipliers.factorization import factorize
+from dse.multipliers.families import drum, mitchell, truncated
+from dse.multipliers.multiplier import exact_table
+from dse.simulation import planner
+from dse.simulation.calibration import measure_speeds
+from dse.simulation.factored import FactoredConv
+from dse.simulation.native import ColumnsKernel, DirectKernel, NativeConv, PermuteKernel, RowsKernel
+from dse.simulation.native_library import LEVELS, load
+from dse.simulation.ops import prepare
+from dse.simulation.planner import FIXED, Plan, code_sizes, estimate_factored, estimate_native, load_speeds, work_of
+from dse.simulation.problem import integer_conv
+
+
+@pytest.fixture
+def library():
+    found = load()
+    if found is None:
+        pytest.skip("no native library here")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _fixed_speeds(monkeypatch):
+    monkeypatch.setenv("DSE_KERNELS", "fixed")
+
+
+def _problem(channels=32, outputs=32, *, groups=1, size=3):
+    weight = torch.randint(0, 256, (outputs, channels // groups, size, size), dtype=torch.uint8)
+    zero_points = torch.full((outputs,), 128)
+    return integer_conv(weight, torch.uint8, padding=(size // 2,) * 4, groups=groups, w_zero_point=zero_points)
+
+
+def _plan(problem, library, table=None):
+    return Plan(problem, exact_table(False) if table is None else table, None, library)
+
+
+def test_every_level_has_fixed_speeds():
+    assert set(FIXED) == set(LEVELS)
+    for level, speeds in FIXED.items():
+        values = asdict(speeds)
+        assert all(value > 0 for value in values.values())
+        assert np.isinf(values["permute_s"]) == (level != "avx512-vbmi")
+
+
+def test_few_planes_are_factored_and_many_are_not(library):
+    problem = _problem(64, 64)
+    assert Plan(problem, exact_table(False), None, library).is_factored
+    few, many = truncated(4), mitchell(7)
+    assert factorize(few).n_planes <= 4
+    assert isinstance(prepare(problem, few), FactoredConv)
+    assert factorize(many).n_planes >= 30
+    assert isinstance(prepare(problem, many), NativeConv)
+
+
+@pytest.mark.parametrize(
+    ("level", "layer", "positions", "kernel"),
+    [
+        ("avx512-vbmi", {}, 8192, PermuteKernel),
+        ("avx512-vbmi", {"channels": 144, "outputs": 144, "groups": 144}, 8192, PermuteKernel),
+        ("avx512-vbmi", {"size": 1}, 1, DirectKernel),
+        ("avx2", {}, 8192, RowsKernel),
+        ("portable", {}, 8192, RowsKernel),
+        ("avx2", {"channels": 144, "outputs": 144, "groups": 144}, 8192, ColumnsKernel),
+        ("avx2", {"size": 1}, 1, DirectKernel),
+        ("portable", {"channels": 512, "outputs": 512}, 4, DirectKernel),
+    ],
+)
+def test_kernel_of_a_layer(library, level, layer, positions, kernel):
+    if level not in library.levels:
+        pytest.skip(f"this machine does not run {level}")
+    forced = replace(library, isa=LEVELS.index(level))
+    assert type(_plan(_problem(**layer), forced).choose_kernel(positions)) is kernel
+
+
+def test_tables_that_permute_cannot_take(library):
+    table = exact_table(False).copy()
+    table[0, 0] = 70000
+    plan = _plan(_problem(), library, table)
+    assert "permute" not in plan.estimates()
+    assert type(plan.choose_kernel(8192)) is RowsKernel
+
+
+def test_code_sizes_are_those_of_the_convolutions():
+    for multiplier in (drum(3), mitchell(4), drum(7)):
+        for zero_point in (128, 0):
+            problem = replace(_problem(4, 4), w_zero_point=torch.full((4,), zero_point))
+            conv = FactoredConv(problem, factorize(multiplier), _Recorder())
+            widths = [piece._n_planes for piece in conv._pieces]
+            assert sorted(widths) == sorted(code_sizes(problem, factorize(multiplier)))
+
+
+class _Recorder:
+    def prepare(self, weight, stride, dilation, groups):
+        return None
+
+
+def test_estimates_grow_with_the_work():
+    speeds = FIXED["avx512-vbmi"]
+    small, large = (work_of(_problem(), positions) for positions in (1000, 64000))
+    assert estimate_factored(small, [1], speeds) < estimate_factored(small, [8], speeds)
+    assert estimate_factored(large, [4], speeds) == pytest.approx(64 * estimate_factored(small, [4], speeds))
+    before, after = estimate_native(small, speeds), estimate_native(large, speeds)
+    assert all(before[name] < after[name] for name in before)
+    # expanding rows is shared by more positions
+    assert after["rows"] < 64 * before["rows"]
+
+
+def test_speeds_are_measured_once_and_kept(library, monkeypatch, tmp_path):
+    calls = []
+
+    def measure(library):
+        calls.append(library)
+        return FIXED[library.isa_name]
+
+    monkeypatch.setenv("DSE_KERNELS", "measured")
+    monkeypatch.setenv("DSE_CACHE", str(tmp_path))
+    monkeypatch.setattr("dse.simulation.calibration.measure_speeds", measure)
+    planner._measured.cache_clear()
+    try:
+        assert load_speeds(library) == FIXED[library.isa_name]
+        planner._measured.cache_clear()
+        assert load_speeds(library) == FIXED[library.isa_name]
+        assert len(calls) == 1
+        (path,) = (tmp_path / "speeds").iterdir()
+        path.write_text(json.dumps({"product_s": 1}))
+        planner._measured.cache_clear()
+        load_speeds(library)
+        assert len(calls) == 2  # a damaged file is measured again
+    finally:
+        planner._measured.cache_clear()
+
+
+def test_measured_speeds_are_plausible(library):
+    n_threads = torch.get_num_threads()
+    speeds = asdict(measure_speeds(library))
+    assert torch.get_num_threads() == n_threads
+    assert all(0 <= value for value in speeds.values())
+    assert 1e-12 < speeds["row_s"] < 1e-8
+    assert speeds["row_s"] < speeds["direct_s"] < 1e-6
+
+
+def test_refuses_an_unknown_choice(library, monkeypatch):
+    monkeypatch.setenv("DSE_KERNELS", "fastest")
+    with pytest.raises(ConfigError, match="DSE_KERNELS=fastest.*measured"):
+        load_speeds(library)
