@@ -6,7 +6,8 @@ headers of an installed CUDA toolkit. NVRTC itself comes with PyTorch's CUDA whe
 
 import ctypes
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -39,10 +40,9 @@ class Kernels:
         ordinal = ctypes.c_int()
         self._check(driver.cuInit(0))
         self._check(driver.cuDeviceGet(ctypes.byref(ordinal), device.index or 0))
-        # PyTorch works in the primary context too, but need not have made it current in this thread.
         self._check(driver.cuDevicePrimaryCtxRetain(ctypes.byref(self._context), ordinal))
-        self._check(driver.cuCtxSetCurrent(self._context))
-        self._check(driver.cuModuleLoadData(ctypes.byref(self._module), image))
+        with self._in_context():
+            self._check(driver.cuModuleLoadData(ctypes.byref(self._module), image))
 
     def launch(
         self,
@@ -62,17 +62,23 @@ class Kernels:
             arguments: tensors for pointers (contiguous, on the device), 32-bit integers, structures.
             shared_bytes: dynamic shared memory a block.
         """
-        self._check(self._driver.cuCtxSetCurrent(self._context))
-        function = self._function(name, shared_bytes)
         values = [_as_ctypes(argument) for argument in arguments]
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
-        sizes = (*grid, n_threads, 1, 1, shared_bytes)
+        sizes = map(ctypes.c_uint, (*grid, n_threads, 1, 1, shared_bytes))
         stream = torch.cuda.current_stream(self.device).cuda_stream if self.device.type == "cuda" else 0
-        self._check(
-            self._driver.cuLaunchKernel(
-                function, *map(ctypes.c_uint, sizes), ctypes.c_void_p(stream), pointers, ctypes.c_void_p()
-            )
-        )
+        with self._in_context():
+            function = self._function(name, shared_bytes)
+            launch = self._driver.cuLaunchKernel
+            self._check(launch(function, *sizes, ctypes.c_void_p(stream), pointers, ctypes.c_void_p()))
+
+    @contextmanager
+    def _in_context(self) -> Iterator[None]:
+        """PyTorch works in this context too, but need not have made it current in this thread."""
+        self._check(self._driver.cuCtxPushCurrent_v2(self._context))
+        try:
+            yield
+        finally:
+            self._check(self._driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p())))
 
     def _function(self, name: str, shared_bytes: int) -> ctypes.c_void_p:
         key = name, shared_bytes
@@ -117,8 +123,16 @@ def make_kernels(text: str, device: torch.device, defines: Mapping[str, int]) ->
     """
     properties = torch.cuda.get_device_properties(device)
     image = compile_source(text, f"sm_{properties.major}{properties.minor}", defines, library=nvrtc())
-    driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    return Kernels(driver, image, device=device, n_multiprocessors=properties.multi_processor_count)
+    return Kernels(driver(), image, device=device, n_multiprocessors=properties.multi_processor_count)
+
+
+def driver() -> ctypes.CDLL:
+    """The CUDA driver.
+
+    Raises:
+        OSError: it is not there.
+    """
+    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
 
 
 def nvrtc() -> ctypes.CDLL:

@@ -1,6 +1,7 @@
 """Which kernel computes a layer on a GPU, and what a device is trusted with."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from dse.errors import ConfigError, ShapeError
 from dse.multipliers.families import drum, exact
 from dse.multipliers.multiplier import Multiplier, exact_table
+from dse.simulation import cuda_kernels
 from dse.simulation import gpu as gpu_module
 from dse.simulation.gpu import Gpu, is_exact, open_gpu, prepare_gpu
 from dse.simulation.int8_matmul import MatmulConv
@@ -16,7 +18,7 @@ from dse.simulation.lookup import LookupConv
 from dse.simulation.planes import PlanesConv
 from dse.simulation.problem import integer_conv
 
-from .cuda_on_host import host_kernels
+from .cuda_on_host import host_kernels, host_library
 from .gpu_cases import check
 
 CPU = torch.device("cpu")
@@ -88,6 +90,33 @@ def test_kernels_that_fail_are_replaced_with_a_warning(monkeypatch, caplog):
     monkeypatch.setattr(gpu_module, "Gpu", lambda device: Gpu(CPU))
     assert open_gpu.__wrapped__(torch.device("cuda", 0)).lookups is None
     assert "libnvrtc.so.13 was not found" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("capability", "shared_bytes", "n_buffers", "has_planes"),
+    [((7, 0), 98304, 2, False), ((7, 5), 65536, 1, True), ((9, 0), 232448, 2, True)],
+)
+def test_kernels_are_compiled_for_the_device(monkeypatch, capability, shared_bytes, n_buffers, has_planes):
+    """All but the GPU: NVRTC gives the name of a variant, and the driver is that of the tests."""
+    properties = SimpleNamespace(
+        major=capability[0], minor=capability[1], multi_processor_count=4, shared_memory_per_block_optin=shared_bytes
+    )
+    architectures, last = set(), {}
+
+    def compile_source(text, architecture, defines, *, library):
+        architectures.add(architecture)
+        last.update(source="lookup" if "lookup_columns" in text else "planes", defines=dict(defines))
+        return b"image"
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(cuda_kernels, "nvrtc", lambda: None)
+    monkeypatch.setattr(cuda_kernels, "compile_source", compile_source)
+    monkeypatch.setattr(gpu_module, "load_kernels", cuda_kernels.load_kernels.__wrapped__)
+    monkeypatch.setattr(cuda_kernels, "driver", lambda: host_library(last["source"], **last["defines"]))
+    found = gpu_module._with_kernels(CPU)
+    assert (found.n_buffers, found.planes is not None) == (n_buffers, has_planes)
+    assert is_exact(found)
+    assert architectures == {f"sm_{capability[0]}{capability[1]}"}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

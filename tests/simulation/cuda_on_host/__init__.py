@@ -18,8 +18,15 @@ _FLAGS = ["-std=c++17", "-O1", "-g", "-shared", "-fPIC", "-fno-strict-aliasing",
 _FOLDER = TemporaryDirectory(prefix="dse-cuda-on-host-")
 
 
+def host_library(source: str, **defines: int) -> ctypes.CDLL:
+    """A driver that has the kernels of `csrc/<source>.cu`; skips where there is no compiler."""
+    if shutil.which("g++") is None:
+        pytest.skip("no g++: CUDA kernels are compiled for the CPU by it")
+    return _compile(source, tuple(defines.items()))
+
+
 @cache
-def _library(source: str, defines: tuple[tuple[str, int], ...]) -> ctypes.CDLL:
+def _compile(source: str, defines: tuple[tuple[str, int], ...]) -> ctypes.CDLL:
     """`DSE_TEST_CXXFLAGS` adds compiler flags, such as those of a sanitizer."""
     path = Path(_FOLDER.name) / "-".join([source, *(f"{name}{value}" for name, value in defines)])
     flags = [*_FLAGS, "-Wno-unknown-pragmas", *os.environ.get("DSE_TEST_CXXFLAGS", "").split()]
@@ -29,7 +36,7 @@ def _library(source: str, defines: tuple[tuple[str, int], ...]) -> ctypes.CDLL:
 
 
 def host_kernels(source: str, *, n_multiprocessors: int = 4, is_reversed: bool = False, **defines: int) -> Kernels:
-    """The kernels of `csrc/<source>.cu` on the CPU; skips where there is no compiler.
+    """The kernels of `csrc/<source>.cu` on the CPU.
 
     Args:
         source: "lookup" or "planes".
@@ -37,8 +44,6 @@ def host_kernels(source: str, *, n_multiprocessors: int = 4, is_reversed: bool =
         is_reversed: threads run in falling order between barriers.
         defines: macros.
     """
-    if shutil.which("g++") is None:
-        pytest.skip("no g++: CUDA kernels are compiled for the CPU by it")
-    library = _library(source, tuple(defines.items()))
+    library = host_library(source, **defines)
     library.set_reversed(is_reversed)
     return Kernels(library, b"", device=torch.device("cpu"), n_multiprocessors=n_multiprocessors)

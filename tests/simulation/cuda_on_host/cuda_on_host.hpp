@@ -217,9 +217,22 @@ int cuDevicePrimaryCtxRetain(void **context, int)
     *context = shared;
     return 0;
 }
-int cuCtxSetCurrent(void *) { return 0; }
+static int n_pushed; /* kernels need the context that they were loaded in */
+int cuCtxPushCurrent_v2(void *context)
+{
+    n_pushed += context == shared;
+    return 0;
+}
+int cuCtxPopCurrent_v2(void **context)
+{
+    *context = shared;
+    --n_pushed;
+    return 0;
+}
 int cuModuleLoadData(void **module, const void *)
 {
+    if (n_pushed != 1)
+        return 201;
     *module = shared;
     return 0;
 }
@@ -242,6 +255,8 @@ int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned gr
     if (!grid_x || !grid_y || grid_y > 65535 || !grid_z || grid_z > 65535 || !block_x || block_x > 1024 ||
         block_y != 1 || block_z != 1 || shared_bytes > MAX_SHARED)
         return 1;
+    if (n_pushed != 1)
+        return 201;
     run_kernel = ((const Kernel *)function)->run;
     kernel_arguments = arguments;
     gridDim = {grid_x, grid_y, grid_z};
