@@ -1,5 +1,8 @@
 """The lookup kernels, compiled for the CPU, against the oracle, bit for bit."""
 
+import importlib
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -108,3 +111,13 @@ def test_refuses_what_reference_refuses():
     conv = _conv(integer_conv(torch.zeros(3, 2, 1, 1, dtype=torch.uint8), torch.uint8), exact_table(False))
     with pytest.raises(ShapeError, match="expected activation codes"):
         conv(torch.zeros(1, 3, 1, 1, dtype=torch.uint8))
+
+
+def test_plain_kernel_of_the_benchmark(make_case, monkeypatch):
+    """What the kernels are compared with is exact, too."""
+    benchmarks = Path(__file__).resolve().parents[2] / "benchmarks"
+    monkeypatch.syspath_prepend(str(benchmarks))
+    bench = importlib.import_module("bench_gpu")
+    for groups in (1, 3):
+        case = make_case(False, channels=6, outputs=9, groups=groups, stride=(2, 1), size=(6, 7))
+        check(bench.PlainConv(case.problem, drum(3).table, host_kernels("plain_lookup")), drum(3).table, case.x)
