@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
+from dse.errors import ConfigError
 from dse.multipliers.factorization import cache_directory
 from dse.simulation.calibration import EXAMPLES, N_PLANES, PLANES, TABLE
 from dse.simulation.engines import OneDnnEngine, default_engine
+from dse.simulation.gpu import open_gpu
 from dse.simulation.native_library import LEVELS, REMEDY, NativeLibrary, find, is_off, load
 from dse.simulation.planner import TYPICAL_POSITIONS, Plan, work_of
 
@@ -105,6 +107,18 @@ def _cuda() -> Iterator[Fact]:
     n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     names = [torch.cuda.get_device_name(i) for i in range(n_devices)]
     yield Fact("cuda", "devices", ", ".join(names) or "none")
+    yield from (_gpu_kernels(torch.device("cuda", i)) for i in range(n_devices))
+
+
+def _gpu_kernels(device: torch.device) -> Fact:
+    name = f"kernels on {device}"
+    try:
+        gpu = open_gpu(device)
+    except ConfigError as error:
+        return Fact("cuda", name, "none", str(error))
+    if gpu.lookups is None:
+        return Fact("cuda", name, "int8 matrix products", f"the CUDA kernels are not used: {gpu.lack}")
+    return Fact("cuda", name, ", ".join(["table lookups"] + ["planes on tensor cores"] * (gpu.planes is not None)))
 
 
 def _cache() -> Iterator[Fact]:

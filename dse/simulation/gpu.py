@@ -9,7 +9,7 @@ All of them give the sums of `reference` bit for bit. A device proves that on a 
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
@@ -45,12 +45,14 @@ class Gpu:
         planes: gives the kernels of planes.cu for 1, 2 or 4 words a code; `None` without.
         lookups: the kernels of lookup.cu; `None` without.
         n_buffers: of rows, as `lookups` was compiled.
+        lack: why there are no kernels, where there are none.
     """
 
     device: torch.device
     planes: Callable[[int], Kernels] | None = None
     lookups: Kernels | None = None
     n_buffers: int = 2
+    lack: str = ""
 
     def factored(self, problem: IntegerConv, factorization: Factorization | None) -> PlanesConv | MatmulConv:
         """The convolution as products of feature planes; `None` is the exact product."""
@@ -110,15 +112,16 @@ def open_gpu(device: torch.device) -> Gpu:
     Raises:
         ConfigError: it computes wrong sums whatever the kernel.
     """
+    lack = ""
     if device.type == "cuda":
-        gpu, reason = _proven(_with_kernels, device)
+        gpu, lack = _proven(_with_kernels, device)
         if gpu is not None:
             return gpu
-        _log.warning("%s: the CUDA kernels are not used, which is slower: %s", device, reason)
+        _log.warning("%s: the CUDA kernels are not used, which is slower: %s", device, lack)
     gpu, reason = _proven(Gpu, device)
     if gpu is None:
         raise ConfigError(f"device {device} does not compute int8 products as it should ({reason}): use device 'cpu'")
-    return gpu
+    return replace(gpu, lack=lack)
 
 
 def _proven(make: Callable[[torch.device], Gpu], device: torch.device) -> tuple[Gpu | None, str]:

@@ -1,10 +1,13 @@
 """What `dse doctor` says about a machine."""
 
 import pytest
+import torch
 
+from dse.errors import ConfigError
 from dse.simulation import diagnosis, native_library
 from dse.simulation.diagnosis import diagnose
 from dse.simulation.engines import FloatEngine
+from dse.simulation.gpu import Gpu
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +84,29 @@ def test_older_torch_cannot_tell_features(monkeypatch):
 def test_cache_follows_its_variable(monkeypatch, tmp_path):
     monkeypatch.setenv("DSE_CACHE", str(tmp_path / "cache"))
     assert facts_of("cache")["folder"].value == f"{tmp_path / 'cache'} (not there yet)"
+
+
+def test_what_a_gpu_runs(monkeypatch):
+    found = {
+        0: Gpu(torch.device("cpu"), planes=lambda words: None, lookups="compiled"),
+        1: Gpu(torch.device("cpu"), lookups="compiled"),
+        2: Gpu(torch.device("cpu"), lack="no NVRTC"),
+    }
+
+    def open_gpu(device):
+        if device.index not in found:
+            raise ConfigError("use device 'cpu'")
+        return found[device.index]
+
+    monkeypatch.setattr(diagnosis, "open_gpu", open_gpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"card {index}")
+    devices, *kernels = diagnosis._cuda()
+    assert devices.value == "card 0, card 1, card 2, card 3"
+    assert [(fact.value, fact.advice) for fact in kernels] == [
+        ("table lookups, planes on tensor cores", ""),
+        ("table lookups", ""),
+        ("int8 matrix products", "the CUDA kernels are not used: no NVRTC"),
+        ("none", "use device 'cpu'"),
+    ]

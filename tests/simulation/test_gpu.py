@@ -88,7 +88,8 @@ def test_kernels_that_fail_are_replaced_with_a_warning(monkeypatch, caplog):
 
     monkeypatch.setattr(gpu_module, "_with_kernels", refuse)
     monkeypatch.setattr(gpu_module, "Gpu", lambda device: Gpu(CPU))
-    assert open_gpu.__wrapped__(torch.device("cuda", 0)).lookups is None
+    found = open_gpu.__wrapped__(torch.device("cuda", 0))
+    assert (found.lookups, found.lack) == (None, "libnvrtc.so.13 was not found")
     assert "libnvrtc.so.13 was not found" in caplog.text
 
 
