@@ -125,7 +125,7 @@ class IntegerLayer(nn.Module):
         elif self.padding_mode != "zeros":
             x = F.pad(x, self.float_padding, mode=self.padding_mode)
         library = load()
-        if library is None or not x.is_cpu:
+        if library is None or not x.is_cpu or x.dtype != torch.float32:
             return quantize_affine(x, self.x_scale, self._zero_point, self.problem.x_dtype)
         return quantize(x, self.x_scale, self.problem.x_zero_point, self.problem.x_dtype, library)
 

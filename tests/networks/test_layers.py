@@ -7,7 +7,7 @@ from torch import nn
 from dse.multipliers.families import exact
 from dse.networks.convert import quantize_network
 from dse.networks.layers import LayerOperator
-from dse.quantization.affine import scheme_for
+from dse.quantization.affine import quantize_affine, scheme_for
 from dse.simulation.ops import prepare
 from dse.testing.tiny import randomize, tiny_split
 
@@ -111,6 +111,14 @@ def test_pickled_without_packed_weights():
     copied.operator = layer.operator
     x = tiny_split(2).images
     assert torch.equal(copied(x), layer(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_input_of_other_float_types(dtype):
+    (layer,) = _integer(randomize(nn.Sequential(nn.Flatten(), nn.Linear(128, 3)))).integer_layers
+    x = (torch.rand(2, 128) * 2 - 1).to(dtype)
+    codes = quantize_affine(x, layer.x_scale, torch.tensor(layer.problem.x_zero_point), torch.uint8)
+    assert torch.equal(layer.quantize(x).flatten(1), codes)
 
 
 def test_input_is_not_changed():
