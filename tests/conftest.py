@@ -7,6 +7,8 @@ import pytest
 
 # Tests run tiny networks, on which two threads spend their time waiting for each other. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Speeds measured beside other tests would be wrong, and kept for the user; and each machine would test other kernels.
+os.environ.setdefault("DSE_KERNELS", "fixed")
 
 
 def _shared_data_root() -> Path:
