@@ -4,7 +4,7 @@ import torch
 
 from dse.errors import ConfigError, MultiplierError, ShapeError
 from dse.multipliers.families import drum
-from dse.multipliers.multiplier import exact_table
+from dse.multipliers.multiplier import Multiplier, exact_table
 from dse.simulation import ops
 from dse.simulation.native import PermuteKernel
 from dse.simulation.native_library import load
@@ -52,6 +52,21 @@ def test_padding_goes_through_the_table(backend):
     table[7, 3] = 5
     x, w = torch.zeros(1, 1, 1, 1, dtype=torch.uint8), torch.full((1, 1, 3, 3), 3, dtype=torch.uint8)
     assert lut_conv2d(x, w, table, padding=1, x_zero_point=7, backend=backend).item() == 8 * 5
+
+
+@pytest.mark.parametrize("channels", [3, 200])  # sums below 2^24, which float32 holds, and beyond
+@pytest.mark.parametrize("name", ["exact", "approximate", "zero"])
+def test_rescaled_is_the_formula(backend, make_case, name, channels):
+    case = make_case(False, channels=channels, outputs=18, x_zero_point=7)
+    table = {"exact": exact_table(False), "approximate": drum(3).table, "zero": np.zeros((256, 256), dtype=np.int32)}
+    multiplier = Multiplier(name, table[name], is_signed=False)
+    scale, bias = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 18))).float()
+    sums = prepare(case.problem, multiplier, "reference")(case.x).to(torch.float32)
+    expected = sums.mul_(scale.view(1, -1, 1, 1)).add_(bias.view(1, -1, 1, 1))
+    conv, before = prepare(case.problem, multiplier, backend), case.x.clone()
+    for x in (case.x, case.x.contiguous(memory_format=torch.channels_last), case.x[:0]):
+        assert torch.equal(ops.rescaled(conv, x, scale, bias), expected[: len(x)])
+    assert torch.equal(case.x, before)
 
 
 def test_tables_of_other_types_and_layouts():
