@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from dse.multipliers.factorization import Factorization
 from dse.simulation.engines import FLOAT_EXACT, Engine, largest_sum
-from dse.simulation.native import expand, rescale
+from dse.simulation.native import Slope, complete, expand, window_sums
 from dse.simulation.native_library import load
 from dse.simulation.problem import IntegerConv
 
@@ -39,14 +39,16 @@ class FactoredConv:
 
     def __init__(self, problem: IntegerConv, factorization: Factorization | None, engine: Engine):
         self.problem = problem
-        planes = Planes(problem, factorization)
+        self._library = load()
+        # Without the library the sums under the kernel would take a convolution of their own.
+        planes = Planes(problem, factorization, is_sloped=self._library is not None)
         # Sums are right modulo 2^32, so a constant is too.
         self._constant = planes.constant.to(torch.int32)
+        self._slope = planes.slope.to(torch.int32) if planes.slope.any() else None
         self._pieces = [_Piece(problem, features, weight, scale, engine) for scale, features, weight in planes.pieces()]
         self._is_gathered = any(piece.is_gathered for piece in self._pieces)
         bound = sum(piece.bound * piece.scale for piece in self._pieces) + int(planes.constant.abs().max())
         self._is_float = bound < FLOAT_EXACT
-        self._bias = self._constant.to(torch.float32 if self._is_float else torch.int32).view(1, -1, 1, 1)
         self.n_bytes = sum(piece.n_bytes for piece in self._pieces)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -54,30 +56,35 @@ class FactoredConv:
 
         The type is int32, or float32 holding the same integers where all of them are proven below 2^24.
         """
-        p = self.problem
-        p.check_input(x)
-        return self._sums(x).add_(self._bias)
+        return self._complete(x, None, None)
 
     def rescaled(self, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """`float32(sums) * scale + bias`, with `scale` and `bias` float32 `[C_out]`."""
+        """`float32(sums) * scale + bias`, with `scale` and `bias` float32 `[C_out]`, as float32 channels last."""
+        return self._complete(x, scale, bias)
+
+    def _complete(self, x: torch.Tensor, scale: torch.Tensor | None, bias: torch.Tensor | None) -> torch.Tensor:
+        """Sums with all that is added to them; rescaled where scale and bias are given."""
         p = self.problem
         p.check_input(x)
-        sums = self._sums(x)
-        library = load()
-        if library is not None and sums.is_contiguous(memory_format=torch.channels_last):
-            return rescale(sums, self._constant, scale, bias, library)
-        # Separate roundings: a fused multiply-add would depend on how the compiler vectorized it.
-        outputs = sums.add_(self._bias).to(torch.float32)
-        return outputs.mul_(scale.view(1, -1, 1, 1)).add_(bias.view(1, -1, 1, 1))
-
-    def _sums(self, x: torch.Tensor) -> torch.Tensor:
-        """Without the constant, in a tensor of their own."""
-        p = self.problem
-        shape = (len(x), p.n_outputs, *p.output_size(*x.shape[2:]))
-        if len(x) == 0 or not self._pieces:
-            return torch.zeros(shape, dtype=self._bias.dtype).contiguous(memory_format=torch.channels_last)
         codes = unsigned_padded(p, x)
-        index = _row_index(codes) if self._is_gathered and load() is None else None
+        sums = self._sums(codes, p.output_size(*x.shape[2:]))
+        if self._library is not None:
+            sums, added = sums.contiguous(memory_format=torch.channels_last), None
+            if self._slope is not None:
+                added = Slope(self._slope, window_sums(p, codes, self._library))
+            return complete(sums, self._constant, added, scale, bias, library=self._library)
+        sums.add_(self._constant.to(sums.dtype).view(1, -1, 1, 1))
+        if scale is None:
+            return sums
+        # Separate roundings: a fused multiply-add would depend on how the compiler vectorized it.
+        return sums.to(torch.float32).mul_(scale.view(1, -1, 1, 1)).add_(bias.view(1, -1, 1, 1))
+
+    def _sums(self, codes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Weighted sums of the planes, float32 where they are proven below 2^24, else int32, in a new tensor."""
+        if len(codes) == 0 or not self._pieces:
+            shape, dtype = (len(codes), self.problem.n_outputs, *size), torch.float32 if self._is_float else torch.int32
+            return torch.zeros(shape, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        index = _row_index(codes) if self._is_gathered and self._library is None else None
         total = None
         for piece in self._pieces:
             part = piece(codes, index)
@@ -102,21 +109,30 @@ def unsigned_padded(problem: IntegerConv, x: torch.Tensor) -> torch.Tensor:
 class Planes:
     """All planes of one (layer, table): features by code, int8 weights, and what is constant per output channel.
 
+    Args:
+        problem: the convolution.
+        factorization: of the table's error; `None` for the exact product.
+        is_sloped: whether weights less their zero point, nine bits, may be moved into one int8 plane, at the cost of a
+            `slope`; else they take two planes or three.
+
     Attributes:
         constant: int64 `[C_out]`, to add to the weighted sums of the pieces.
+        slope: int64 `[C_out]`, to add times the sum of all unsigned codes under the kernel.
     """
 
-    def __init__(self, problem: IntegerConv, factorization: Factorization | None):
+    def __init__(self, problem: IntegerConv, factorization: Factorization | None, *, is_sloped: bool = False):
         self.problem = problem
         weight = problem.weight.to(torch.int64)
         centered = weight - problem.w_zero_point.view(-1, 1, 1, 1)
         # x * (w - z_w) = (u + x_low) * (w - z_w)
         self.constant = problem.constant + problem.x_low * centered.flatten(1).sum(1)
+        self.slope = _slope(centered) if is_sloped else torch.zeros(problem.n_outputs, dtype=torch.int64)
         self._planes = []
         if factorization is not None:
             self._add_error(factorization, weight - problem.w_low)
         # Last, where a group's remainder is: the codes themselves need no gather.
-        self._planes += [(1, None, digit.to(torch.int8)) for digit in _int8_terms(centered)]
+        terms = _int8_terms(centered - self.slope.view(-1, 1, 1, 1))
+        self._planes += [(1, None, term.to(torch.int8)) for term in terms]
 
     def _add_error(self, factorization: Factorization, w_index: torch.Tensor) -> None:
         self.constant = self.constant + torch.from_numpy(factorization.constant)[w_index].flatten(1).sum(1)
@@ -169,6 +185,15 @@ def _stack(planes: list) -> tuple[np.ndarray | None, torch.Tensor]:
     return np.stack(columns + [np.zeros(256, np.uint8)] * n_padding, axis=1), weight
 
 
+def _slope(centered: torch.Tensor) -> torch.Tensor:
+    """Per output what brings its weights into int8 when it is taken away: 0 where they fit, and as little as does it.
+
+    Weights of an output are codes less one zero point, so they span at most 255.
+    """
+    flat = centered.flatten(1)
+    return (flat.amax(1) - 127).clamp(min=0) + (flat.amin(1) + 128).clamp(max=0)
+
+
 def _int8_terms(values: torch.Tensor) -> list[torch.Tensor]:
     """int8-ranged terms that sum to `values` in -255..255: one where it fits, mostly two, three for 255 itself."""
     terms, rest = [], values
@@ -185,6 +210,7 @@ class _Piece:
         self.scale = scale
         self.factor = (scale + 2**31) % 2**32 - 2**31  # sums are added in int32, modulo 2^32
         self.is_gathered = features is not None
+        self._library = load()
         self._rows = None if features is None else row_words(features)
         self._n_planes = weight.shape[1] // problem.weight.shape[1]
         cuts = _channel_cuts(weight, self._n_planes, problem.groups)
@@ -216,7 +242,7 @@ class _Piece:
         if self._rows is not None:
             rows = _scratch(codes.numel(), self._rows.dtype)
             if index is None:
-                expand(codes.permute(0, 2, 3, 1), self._rows, out=rows, library=load())
+                expand(codes.permute(0, 2, 3, 1), self._rows, out=rows, library=self._library)
             else:
                 torch.index_select(self._rows, 0, index, out=rows)
         elif self._n_planes > 1:

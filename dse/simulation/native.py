@@ -12,6 +12,7 @@ Tables are brought into a kernel's form once; the layers of a network share it. 
 """
 
 import ctypes
+import dataclasses
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ _POINTER, _INT, _INT64, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, 
 _CONV = [_POINTER] * 5 + [_INT] + [_POINTER] * 2  # `_ConvCall.arguments`
 _ARGUMENTS = {
     "dse_quantize": [_POINTER, _INT64, _FLOAT, _FLOAT, _INT, _POINTER],
-    "dse_rescale": [_POINTER, _INT, _INT64, _INT64, _POINTER, _POINTER, _POINTER],
+    "dse_rescale": [_POINTER, _INT, _INT64, _INT64, _INT64, *[_POINTER] * 5],
+    "dse_window_sums": [_POINTER] * 4,
     "dse_expand": [_POINTER, _INT64, _POINTER, _INT, _POINTER],
     "dse_rows": [*_CONV, _POINTER],
     "dse_columns": _CONV,
@@ -234,25 +236,64 @@ def quantize(
     return codes
 
 
-def rescale(
-    sums: torch.Tensor, constant: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, library: NativeLibrary
+class Slope(NamedTuple):
+    """What else is added to a sum: `slope[o]` times the sum of all codes under the kernel.
+
+    Attributes:
+        slope: int32 `[C_out]`.
+        windows: int32 `[positions, groups]`, from `window_sums`.
+    """
+
+    slope: torch.Tensor
+    windows: torch.Tensor
+
+
+def complete(
+    sums: torch.Tensor,
+    constant: torch.Tensor,
+    added: Slope | None,
+    scale: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    *,
+    library: NativeLibrary,
 ) -> torch.Tensor:
-    """`float32(sums + constant) * scale + bias` per channel in one pass and in place, two roundings.
+    """`y = sums + constant + slope * windows`, or with scale and bias `float32(y) * scale + bias` with two roundings.
 
     Args:
-        sums: int32, or float32 holding integers below 2^24, `[n, C, H, W]`, channels last; its memory becomes that of
-            the result.
-        constant: int32 `[C]`; a float sum with it must stay below 2^24.
-        scale, bias: float32 `[C]`.
+        sums: int32, or float32 holding integers below 2^24, `[n, C_out, H, W]`, channels last; worked on in place.
+        constant: int32 `[C_out]`.
+        added: the slope and its windows, if any.
+        scale, bias: float32 `[C_out]`, or None.
         library: the native library at the level to use.
 
     Returns:
-        float32 `[n, C, H, W]`, channels last.
+        int32, or float32 with scale and bias, `[n, C_out, H, W]`, channels last.
     """
     n, channels, height, width = sums.shape
-    shape = (sums.dtype == torch.float32, n * height * width, channels)
-    _call(library, "dse_rescale", _address(sums), *shape, _address(constant), _address(scale), _address(bias))
-    return sums.view(torch.float32)
+    groups = 1 if added is None else added.windows.shape[1]
+    slope, windows = (None, None) if added is None else added
+    tensors = [_address(tensor) for tensor in (constant, slope, windows, scale, bias)]
+    is_float = sums.dtype == torch.float32
+    _call(library, "dse_rescale", _address(sums), is_float, n * height * width, channels, groups, *tensors)
+    return sums.view(torch.int32 if scale is None else torch.float32)
+
+
+def window_sums(problem: IntegerConv, codes: torch.Tensor, library: NativeLibrary) -> torch.Tensor:
+    """Sums of all codes under the kernel, by group, int32 `[positions, groups]`.
+
+    Args:
+        problem: the convolution.
+        codes: uint8 `[n, C_in, H, W]`, padded, channels last; counted from 0.
+        library: the native library at the level to use.
+    """
+    p, conv = problem, _conv(problem, codes)
+    height, width = dataclasses.replace(p, padding=(0, 0, 0, 0)).output_size(*codes.shape[2:])
+    out = torch.empty(len(codes) * height * width, p.groups, dtype=torch.int32)
+    measure = library.functions["dse_window_workspace"]
+    measure.argtypes, measure.restype = [_POINTER, _INT], _INT64
+    workspace = _workspace(measure(ctypes.addressof(conv), torch.get_num_threads()))
+    _call(library, "dse_window_sums", ctypes.addressof(conv), _address(codes), _address(out), workspace)
+    return out
 
 
 def expand(codes: torch.Tensor, rows: torch.Tensor, *, out: torch.Tensor, library: NativeLibrary) -> None:

@@ -111,11 +111,9 @@ def work_of(problem: IntegerConv, positions: int) -> Work:
     return Work(codes, positions, problem.groups, problem.n_outputs // problem.groups, problem.fan_in)
 
 
-def code_sizes(problem: IntegerConv, factorization: Factorization | None) -> list[int]:
+def code_sizes(factorization: Factorization | None) -> list[int]:
     """Bytes that a code is expanded to in each int8 convolution of a factorized table; `None` for the exact product."""
-    centered = problem.weight.flatten(1).to(torch.int64) - problem.w_zero_point[:, None]
-    n_terms = max(-(-int(centered.max()) // 127), -(int(centered.min()) // 128), 1)
-    counts = {1: n_terms}  # the planes of the exact product have scale 1
+    counts = {1: 1}  # the plane of the exact product has scale 1
     for scale in [] if factorization is None else factorization.weights.tolist():
         counts[scale] = counts.get(scale, 0) + 1
     return [size for count in counts.values() for size in row_sizes(count)]
@@ -166,7 +164,7 @@ class Plan:
     ):
         self._problem, self._table, self._speeds = problem, table, load_speeds(library)
         self._kernels = {name for name in KERNELS if name != "permute" or PermuteKernel.fits(table, library)}
-        self._sizes = code_sizes(problem, factorization)
+        self._sizes = code_sizes(factorization)
         self._chosen: dict[int, Kernel] = {}
 
     def estimates(self, positions: int = TYPICAL_POSITIONS) -> dict[str, float]:

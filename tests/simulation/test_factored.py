@@ -12,7 +12,7 @@ from dse.multipliers.factorization import factorize, factorize_error
 from dse.multipliers.families import builtin_library, drum, exact, mitchell, truncated
 from dse.multipliers.library import load_library
 from dse.multipliers.multiplier import Multiplier
-from dse.simulation import factored
+from dse.simulation import factored, native_library
 from dse.simulation.engines import FLOAT_EXACT, FloatEngine, OneDnnEngine, default_engine, is_exact
 from dse.simulation.factored import FactoredConv
 from dse.simulation.problem import integer_conv
@@ -143,7 +143,25 @@ def test_kernel_too_large_for_one_channel(engine):
         _check(integer_conv(weight, torch.uint8), x, multiplier, engine)
 
 
-def test_int32_totals_and_float_totals_agree(make_case, low_rank_multiplier):
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_weights_are_moved_into_int8_where_that_costs_little(make_case, low_rank_multiplier, is_signed, monkeypatch):
+    """With the native library one plane holds weights less their zero point; without it they take two or three."""
+    case = make_case(is_signed, channels=6, groups=2)
+    for multiplier in (exact(is_signed=is_signed), low_rank_multiplier(is_signed)):
+        results = {}
+        for level in ("off", None):
+            monkeypatch.setenv("DSE_ISA", level) if level else monkeypatch.delenv("DSE_ISA", raising=False)
+            _check(case.problem, case.x, multiplier)
+            results[level] = _factored(case.problem, multiplier)
+        assert results["off"]._slope is None
+        if native_library.load() is not None:
+            assert results[None]._slope is not None
+            widths = [sum(piece._n_planes for piece in conv._pieces) for conv in (results[None], results["off"])]
+            assert widths[0] < widths[1]
+
+
+def test_int32_totals_and_float_totals_agree(make_case, low_rank_multiplier, monkeypatch):
+    monkeypatch.setenv("DSE_ISA", "off")  # the native library completes all sums in int32
     case = make_case(False, has_zero_points=False)
     multiplier = low_rank_multiplier(False)
     assert _check(case.problem, case.x, multiplier).dtype == torch.float32

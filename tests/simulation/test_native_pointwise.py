@@ -8,14 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from dse.multipliers.families import drum, exact, truncated
 from dse.networks.convert import quantize_network
 from dse.networks.layers import LayerOperator
 from dse.quantization.affine import quantize_affine, scheme_for
-from dse.simulation.native import expand, quantize, rescale
+from dse.simulation.native import Slope, complete, expand, quantize, window_sums
 from dse.simulation.native_library import LEVELS, NativeLibrary, find
 from dse.simulation.ops import prepare
+from dse.simulation.problem import integer_conv
 from dse.testing.tiny import randomize, tiny_network, tiny_split
 
 PART = 2**16  # elements of a task in csrc/pointwise.c
@@ -115,14 +117,49 @@ def test_rescales_with_two_roundings(library, n_threads, channels, is_float):
     expected = total.to(torch.float32).mul_(scale.view(1, -1, 1, 1)).add_(bias.view(1, -1, 1, 1))
     sums = (total.to(torch.int64) - constant.view(1, -1, 1, 1)).to(torch.float32 if is_float else torch.int32)
     sums = sums.contiguous(memory_format=torch.channels_last)
-    result = rescale(sums, constant, scale, bias, library)
+    result = complete(sums, constant, None, scale, bias, library=library)
     assert torch.equal(result, expected)
     assert result.data_ptr() == sums.data_ptr()
 
 
+@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (17, 1), (18, 3), (16, 16), (5, 5)])
+@pytest.mark.parametrize("is_float", [False, True])
+def test_completes_sums_with_windows(library, n_threads, channels, groups, is_float):
+    rng = np.random.default_rng(channels)
+    n, height, width = 3, 7, PART // 100
+    shape = (n, channels, height, width)
+    sums, slope, constant, windows = (
+        torch.from_numpy(rng.integers(-(2**22), 2**22, size).astype(np.int32))
+        for size in (shape, channels, channels, (n * height * width, groups))
+    )
+    by_output = windows.view(n, height, width, groups).permute(0, 3, 1, 2).repeat_interleave(channels // groups, 1)
+    column = (1, -1, 1, 1)
+    total = sums.long() + constant.view(column) + slope.long().view(column) * by_output
+    expected = ((total + 2**31) % 2**32 - 2**31).to(torch.int32)  # sums are right modulo 2^32
+    given = sums.to(torch.float32 if is_float else torch.int32).contiguous(memory_format=torch.channels_last)
+    for scale in (None, torch.full((channels,), 0.3)):
+        bias = None if scale is None else torch.full((channels,), 1.7)
+        result = complete(given.clone(), constant, Slope(slope, windows), scale, bias, library=library)
+        wanted = expected if scale is None else expected.to(torch.float32).mul_(scale[0]).add_(bias[0])
+        assert torch.equal(result, wanted)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (33, 1), (6, 2), (16, 16)])
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_sums_windows(library, n_threads, channels, groups, n):
+    weight = torch.ones(2 * groups, channels // groups, 2, 3, dtype=torch.uint8)
+    problem = integer_conv(weight, torch.uint8, stride=(2, 1), padding=(1, 0, 2, 1), dilation=(1, 2), groups=groups)
+    x = torch.from_numpy(np.random.default_rng(n).integers(0, 256, (n, channels, 6, 7), dtype=np.uint8))
+    codes = F.pad(x, problem.padding, value=3).contiguous(memory_format=torch.channels_last)
+    ones = torch.ones(groups, channels // groups, 2, 3, dtype=torch.float64)
+    expected = F.conv2d(codes.double(), ones, None, (2, 1), 0, (1, 2), groups).permute(0, 2, 3, 1).reshape(-1, groups)
+    assert torch.equal(window_sums(problem, codes, library).double(), expected)
+
+
 def test_rescales_nothing(library):
     one = torch.ones(3)
-    result = rescale(torch.empty(0, 3, 4, 4, dtype=torch.int32), one.to(torch.int32), one, one, library)
+    nothing = torch.empty(0, 3, 4, 4, dtype=torch.int32)
+    result = complete(nothing, one.to(torch.int32), None, one, one, library=library)
     assert (result.shape, result.dtype) == ((0, 3, 4, 4), torch.float32)
 
 

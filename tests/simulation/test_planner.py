@@ -90,13 +90,10 @@ def test_tables_that_permute_cannot_take(library):
     assert type(plan.choose_kernel(8192)) is RowsKernel
 
 
-def test_code_sizes_are_those_of_the_convolutions():
+def test_code_sizes_are_those_of_the_convolutions(library):
     for multiplier in (drum(3), mitchell(4), drum(7)):
-        for zero_point in (128, 0):
-            problem = replace(_problem(4, 4), w_zero_point=torch.full((4,), zero_point))
-            conv = FactoredConv(problem, factorize(multiplier), _Recorder())
-            widths = [piece._n_planes for piece in conv._pieces]
-            assert sorted(widths) == sorted(code_sizes(problem, factorize(multiplier)))
+        conv = FactoredConv(_problem(4, 4), factorize(multiplier), _Recorder())
+        assert sorted(piece._n_planes for piece in conv._pieces) == sorted(code_sizes(factorize(multiplier)))
 
 
 class _Recorder:
@@ -144,7 +141,7 @@ def test_measured_speeds_are_plausible(library):
     n_threads = torch.get_num_threads()
     speeds = asdict(measure_speeds(library))
     assert torch.get_num_threads() == n_threads
-    assert all(0 <= value for value in speeds.values())
+    assert all(value >= 0 for value in speeds.values())
     assert 1e-12 < speeds["row_s"] < 1e-8
     assert speeds["row_s"] < speeds["direct_s"] < 1e-6
 

@@ -11,7 +11,7 @@
 #define DSE_API __attribute__((visibility("default")))
 #endif
 
-#define DSE_ABI_VERSION 2
+#define DSE_ABI_VERSION 3
 
 enum dse_isa { DSE_PORTABLE = 0, DSE_AVX2 = 1, DSE_AVX512 = 2, DSE_AVX512_VBMI = 3 };
 enum dse_error { DSE_OK = 0, DSE_E_ARGUMENT = -1, DSE_E_ISA = -2 };
@@ -40,10 +40,22 @@ typedef struct {
 DSE_API int dse_quantize(const float *values, int64_t n, float inverse_scale, float zero_point, int low, uint8_t *codes,
                          int isa, int n_threads);
 
-/* In place, float(sums + constant) * scale + bias with two roundings. Sums [n][outputs] are int32, or where is_float
- * floats that hold integers, whose sums with the constant stay below 2^24. */
-DSE_API int dse_rescale(void *sums, int is_float, int64_t n, int64_t outputs, const int32_t *constant,
-                        const float *scale, const float *bias, int isa, int n_threads);
+/* What becomes of int8 convolutions' sums, in place: y = sum + constant + slope * windows, as int32 or, with scale and
+ * bias, as float(y) * scale + bias with two roundings.
+ *
+ * sums:     [n][outputs], int32, or where is_float floats that hold integers below 2^24.
+ * constant: [outputs].
+ * slope:    [outputs], and windows: [n][groups], or both NULL.
+ * scale:    [outputs], and bias: [outputs], or both NULL.
+ */
+DSE_API int dse_rescale(void *sums, int is_float, int64_t n, int64_t outputs, int64_t groups, const int32_t *constant,
+                        const int32_t *slope, const int32_t *windows, const float *scale, const float *bias, int isa,
+                        int n_threads);
+
+/* Sums of all codes under the kernel, by group: [n][out_height][out_width][groups] of [n][height][width][channels]. */
+DSE_API int64_t dse_window_workspace(const dse_conv *conv, int n_threads);
+DSE_API int dse_window_sums(const dse_conv *conv, const uint8_t *codes, int32_t *out, void *workspace, int isa,
+                            int n_threads);
 
 /* features[i] = table[codes[i]], n of them, each `width` (1, 2, 4, 8 or 16) bytes. */
 DSE_API int dse_expand(const uint8_t *codes, int64_t n, const void *table, int width, void *features, int isa,

@@ -57,14 +57,15 @@ int dse_quantize(const float *values, int64_t n, float inverse_scale, float zero
     return DSE_OK;
 }
 
-int dse_rescale(void *sums, int is_float, int64_t n, int64_t outputs, const int32_t *constant, const float *scale,
-                const float *bias, int isa, int n_threads)
+int dse_rescale(void *sums, int is_float, int64_t n, int64_t outputs, int64_t groups, const int32_t *constant,
+                const int32_t *slope, const int32_t *windows, const float *scale, const float *bias, int isa,
+                int n_threads)
 {
     if (!can_run(isa))
         return DSE_E_ISA;
-    if (n < 0 || outputs < 1 || n_threads < 1)
+    if (n < 0 || outputs < 1 || groups < 1 || outputs % groups || n_threads < 1)
         return DSE_E_ARGUMENT;
-    rescale_call call = {sums, is_float, n, outputs, constant, scale, bias};
+    rescale_call call = {sums, is_float, n, outputs, groups, constant, slope, windows, scale, bias};
     rescale_job job = {&call, CHOOSE(dse_rescale_, isa), (PART + outputs - 1) / outputs};
     dse_run_tasks(n_threads, (n + job.rows - 1) / job.rows, run_rescale, &job);
     return DSE_OK;

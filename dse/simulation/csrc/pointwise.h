@@ -14,8 +14,8 @@ typedef struct {
 typedef struct {
     void *sums;
     int is_float;
-    int64_t n, outputs;
-    const int32_t *constant;
+    int64_t n, outputs, groups;
+    const int32_t *constant, *slope, *windows;
     const float *scale, *bias;
 } rescale_call;
 

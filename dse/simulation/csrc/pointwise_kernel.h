@@ -22,20 +22,52 @@ void JOIN(dse_quantize_, ISA)(const quantize_call *call, int64_t begin, int64_t 
     }
 }
 
+enum windows { NONE, BY_GROUP, BY_OUTPUT };
+
+/* Inlined with constants for the last three arguments, so that the loop over outputs has no branches. */
+static inline __attribute__((always_inline)) void rescale(const rescale_call *call, int64_t begin, int64_t end,
+                                                          int is_float, enum windows kind, int has_scale)
+{
+    int64_t n_outputs = call->outputs / call->groups;
+    if (kind == BY_OUTPUT || kind == NONE)
+        n_outputs = call->outputs;
+    for (int64_t row = begin; row < end; row++)
+        for (int64_t first = 0; first < call->outputs; first += n_outputs) {
+            int32_or_float *sums = (int32_or_float *)call->sums + row * call->outputs + first;
+            const int32_t *constant = call->constant + first, *slope = call->slope + first;
+            const int32_t *windows = call->windows + row * call->groups;
+            uint32_t window = kind == BY_GROUP ? (uint32_t)windows[first / n_outputs] : 0;
+            for (int64_t o = 0; o < n_outputs; o++) {
+                uint32_t sum = is_float ? (uint32_t)(int32_t)((const float *)sums)[o] : (uint32_t)sums[o];
+                sum += (uint32_t)constant[o];
+                if (kind != NONE)
+                    sum += (uint32_t)slope[o] * (kind == BY_OUTPUT ? (uint32_t)windows[o] : window);
+                if (has_scale)
+                    ((float *)sums)[o] = (float)(int32_t)sum * call->scale[first + o] + call->bias[first + o];
+                else
+                    sums[o] = (int32_t)sum;
+            }
+        }
+}
+
+#define RESCALE(is_float, has_scale)                                                                                   \
+    switch (kind) {                                                                                                    \
+    case NONE: rescale(call, begin, end, is_float, NONE, has_scale); break;                                            \
+    case BY_GROUP: rescale(call, begin, end, is_float, BY_GROUP, has_scale); break;                                    \
+    default: rescale(call, begin, end, is_float, BY_OUTPUT, has_scale);                                                \
+    }
+
 void JOIN(dse_rescale_, ISA)(const rescale_call *call, int64_t begin, int64_t end)
 {
-    int64_t outputs = call->outputs;
-    const int32_t *constant = call->constant;
-    const float *scale = call->scale, *bias = call->bias;
-    for (int64_t row = begin; row < end; row++) {
-        float *y = (float *)call->sums + row * outputs;
-        const int32_or_float *sums = (const int32_or_float *)y;
-        if (call->is_float)
-            for (int64_t o = 0; o < outputs; o++)
-                y[o] = (y[o] + (float)constant[o]) * scale[o] + bias[o];
-        else
-            for (int64_t o = 0; o < outputs; o++)
-                y[o] = (float)(int32_t)((uint32_t)sums[o] + (uint32_t)constant[o]) * scale[o] + bias[o];
+    enum windows kind = !call->slope ? NONE : call->outputs == call->groups ? BY_OUTPUT : BY_GROUP;
+    if (call->is_float && call->scale) {
+        RESCALE(1, 1)
+    } else if (call->is_float) {
+        RESCALE(1, 0)
+    } else if (call->scale) {
+        RESCALE(0, 1)
+    } else {
+        RESCALE(0, 0)
     }
 }
 

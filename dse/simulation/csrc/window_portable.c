@@ -1,0 +1,2 @@
+#define ISA portable
+#include "window_kernel.h"
