@@ -157,6 +157,7 @@ HARMLESS = {
     "residual": lambda s, x: s.relu(operator.iadd(s.b(s.relu(s.a(x))), s.a(x))),
     "chain": lambda s, x: torch.relu_(s.a(x)).add_(1).mul_(2),
     "argument": lambda s, x: F.relu(s.a(x), inplace=True),
+    "positional": lambda s, x: F.relu(s.a(x), True),
     "not in place": lambda s, x: F.relu(s.a(x).flatten(2).view(-1, 2, 8, 8)),
     "named alike": lambda s, x: s.a(x).sigmoid().clamp(0).abs() + getattr(x, "ndim"),  # noqa: B009
 }
