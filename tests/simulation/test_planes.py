@@ -17,7 +17,7 @@ from dse.simulation.planes import PlanesConv
 from .cuda_on_host import host_kernels
 from .gpu_cases import arguments, check, largest_sums, layouts
 
-SMALL = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SMALL = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CPU = torch.device("cpu")
 
 
@@ -65,7 +65,7 @@ def test_batches_are_cut_where_32_bits_end(make_case, monkeypatch):
 
 
 def test_largest_sums():
-    for fan_in in (31, 2000):
+    for fan_in in (31, 700):
         largest_sums(_conv, fan_in)
 
 
@@ -88,10 +88,10 @@ def test_weights_without_planes(make_case):
 
 
 def test_published_tables(shared_data, make_case):
-    """Those of the shared set that a GPU computes by planes; the others are those of test_lookup.py."""
+    """Every other one of those of the shared set that a GPU may compute by planes; test_lookup.py has all."""
     multipliers = [m for m in load_library(shared_data / "evoapprox") if m.is_exact or factorize(m).n_planes <= 40]
     assert len(multipliers) > 20
-    for i, multiplier in enumerate(multipliers):
+    for i, multiplier in enumerate(multipliers[::2]):
         case = make_case(
             multiplier.is_signed, channels=3, outputs=5, size=(3, 4), n=1, has_zero_points=i % 3 > 0, seed=i
         )
