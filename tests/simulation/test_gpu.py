@@ -8,15 +8,20 @@ import pytest
 import torch
 
 from dse.errors import ConfigError, ShapeError
+from dse.evaluation import Evaluator
 from dse.multipliers.families import drum, exact
 from dse.multipliers.multiplier import Multiplier, exact_table
-from dse.simulation import cuda_kernels
+from dse.networks.convert import quantize_network
+from dse.quantization.affine import scheme_for
+from dse.recovery.operators import OperatorBank, Recovery
+from dse.simulation import cuda_kernels, ops
 from dse.simulation import gpu as gpu_module
 from dse.simulation.gpu import Gpu, is_exact, open_gpu, prepare_gpu
 from dse.simulation.int8_matmul import MatmulConv
 from dse.simulation.lookup import LookupConv
 from dse.simulation.planes import PlanesConv
 from dse.simulation.problem import integer_conv
+from dse.testing.tiny import tiny_library, tiny_network, tiny_split
 
 from .cuda_on_host import host_kernels, host_library
 from .gpu_cases import check
@@ -119,6 +124,18 @@ def test_kernels_are_compiled_for_the_device(monkeypatch, capability, shared_byt
     if capability == (7, 5):
         assert is_exact(found)
     assert architectures == {f"sm_{capability[0]}{capability[1]}"}
+
+
+def test_a_network_through_the_kernels(gpu, monkeypatch):
+    monkeypatch.setattr(ops, "open_gpu", lambda device: gpu)
+    calibration, images = tiny_split(20), tiny_split(10, seed=1)
+    assignments = np.array([[0, 1, 2, 3], [4, 5, 0, 1]])
+    hits = []
+    for backend in ("gpu", "reference"):
+        network = quantize_network(tiny_network(), calibration, scheme=scheme_for(False))
+        bank = OperatorBank(network, tiny_library(), calibration, recovery=Recovery(True, True), backend=backend)
+        hits.append(Evaluator(bank, images).correct(assignments, 0, 10))
+    assert np.array_equal(*hits)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
