@@ -81,6 +81,16 @@ def test_self_test_finds_wrong_kernels(gpu):
     assert not is_exact(replace(gpu, lookups=_Idle()))
 
 
+def test_self_test_asks_nothing_that_is_not_used(gpu, monkeypatch):
+    """GPUs without int8 on tensor cores may refuse matrix products."""
+
+    def refuse(a, b):
+        raise RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED")
+
+    monkeypatch.setattr(torch, "_int_mm", refuse)
+    assert is_exact(replace(gpu, planes=None))
+
+
 def test_device_without_exact_products_is_refused(monkeypatch):
     monkeypatch.setattr(torch, "_int_mm", lambda a, b: torch.zeros(len(a), b.shape[1], dtype=torch.int32))
     with pytest.raises(ConfigError, match="use device 'cpu'"):
