@@ -167,7 +167,7 @@ def report(frame: pd.DataFrame, lines: list[str], *, heading: str) -> str:
 
 def run(options: argparse.Namespace) -> None:
     bench = Bench(options.data, options.images)
-    evaluator = bench.evaluator()
+    evaluator = bench.evaluator("cuda")
     options.gpu = open_gpu(torch.device("cuda", 0))
     options.plain = make_kernels(PLAIN_SOURCE.read_text(encoding="utf-8"), options.gpu.device, {})
     layers = Layers(evaluator, options.layer_images, options.gpu)

@@ -53,8 +53,9 @@ class Bench:
         self.n_multiplications = sum(layer.n_multiplications for layer in quantized.layers)
         recovery = Recovery(fold_bias=False)  # corrections change numbers, not times
         self.evaluator = build_evaluator(
-            quantized, library, self.images, calibration=calibration, recovery=recovery, batch_size=n_images
-        )
+            quantized, library, self.images, calibration=calibration, recovery=recovery, device="cpu",
+            batch_size=n_images,
+        )  # fmt: skip
 
     def seconds(self, table: str, batch: int) -> float:
         """One pass of a batch."""

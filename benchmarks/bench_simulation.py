@@ -79,16 +79,18 @@ class Bench:
         self.batch_size = default_batch_size(self.network.layers)
         self.exact = self.library[self.library.exact_index].name
 
-    def evaluator(self) -> Evaluator:
-        return build_evaluator(self.network, self.library, self.splits.search, calibration=self.splits.calibration)
+    def evaluator(self, device: str = "cpu") -> Evaluator:
+        split, calibration = self.splits.search, self.splits.calibration
+        return build_evaluator(self.network, self.library, split, calibration=calibration, device=device)
 
     def reference_evaluator(self) -> Evaluator:
         """Without corrections: fitting them through `reference` would take minutes."""
         split, calibration = self.splits.search, self.splits.calibration.subset(1)
         recovery = Recovery(fold_bias=False)
         return build_evaluator(
-            self.network, self.library, split, calibration=calibration, recovery=recovery, backend="reference"
-        )
+            self.network, self.library, split, calibration=calibration, recovery=recovery, backend="reference",
+            device="cpu",
+        )  # fmt: skip
 
     def time(self, evaluator: Evaluator, name: str, n_images: int) -> tuple[float, float]:
         """Seconds and accuracy of multiplier `name` in all layers on the first `n_images`."""
