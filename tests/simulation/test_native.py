@@ -170,6 +170,11 @@ def test_shapes_at_which_work_is_cut(variant, solve, shape, set_threads):
     _check(variant, solved)
 
 
+def test_as_many_positions_as_a_task_takes(variant, solve):
+    """8192: the whole workspace of the rows kernel."""
+    _check(variant, solve(variant, False, channels=2, outputs=3, size=(64, 128), n=1, **UNPADDED))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (33, 31)])
 def test_any_number_of_threads(variant, solve, set_threads, size):
     solved = solve(variant, False, channels=5, outputs=35, size=size, n=1)

@@ -34,8 +34,9 @@ static inline __attribute__((always_inline)) void rescale(const rescale_call *ca
     for (int64_t row = begin; row < end; row++)
         for (int64_t first = 0; first < call->outputs; first += n_outputs) {
             int32_or_float *sums = (int32_or_float *)call->sums + row * call->outputs + first;
-            const int32_t *constant = call->constant + first, *slope = call->slope + first;
-            const int32_t *windows = call->windows + row * call->groups;
+            const int32_t *constant = call->constant + first;
+            const int32_t *slope = kind == NONE ? 0 : call->slope + first;
+            const int32_t *windows = kind == NONE ? 0 : call->windows + row * call->groups;
             uint32_t window = kind == BY_GROUP ? (uint32_t)windows[first / n_outputs] : 0;
             for (int64_t o = 0; o < n_outputs; o++) {
                 uint32_t sum = is_float ? (uint32_t)(int32_t)((const float *)sums)[o] : (uint32_t)sums[o];
