@@ -14,6 +14,13 @@ static int64_t packed_products(const geometry *g)
     return g->n_taps > PACKED_PRODUCTS ? g->n_taps : PACKED_PRODUCTS;
 }
 
+/* Whole tiles of 16 channels where there are that many, which are the fastest to lay out. */
+static int64_t packed_channels(const geometry *g)
+{
+    int64_t n = packed_products(g) / g->n_taps;
+    return n < 16 ? n : n / 16 * 16;
+}
+
 static int64_t take(int64_t *end, int64_t n_bytes)
 {
     int64_t begin = *end;
@@ -70,7 +77,7 @@ int dse_permute(int low, const dse_conv *conv, const uint8_t *codes, const uint8
         return DSE_E_ARGUMENT;
     for (int64_t o = 0; o < conv->outputs; o++)
         call.has_zero_points |= zero_point[o] != 0;
-    call.packed_channels = packed_products(&call.g) / call.g.n_taps;
+    call.packed_channels = packed_channels(&call.g);
     permute_job job = {&call, workspace};
     dse_run_tasks(n_threads, (call.g.n_positions + TILE_POSITIONS - 1) / TILE_POSITIONS, run_task, &job);
     return DSE_OK;
