@@ -13,10 +13,11 @@ Tables are brought into a kernel's form once; the layers of a network share it. 
 
 import ctypes
 import dataclasses
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -361,7 +362,18 @@ def _workspace(n_bytes: int) -> int:
 
 def _call(library: NativeLibrary, name: str, *arguments: object) -> None:
     """Calls a function of csrc/native.h at the library's level, on as many threads as torch uses."""
+    _share_threads(library)
     function = library.functions[name]  # by index: a function object of its own
     function.argtypes = [*_ARGUMENTS[name], _INT, _INT]
     code = function(*arguments, library.isa, torch.get_num_threads())
-    assert code == 0, f"{name} of the native library refused its arguments with code {code}"
+    if code:
+        raise AssertionError(f"{name} of the native library refused its arguments with code {code}")
+
+
+@cache
+def _share_threads(library: NativeLibrary) -> None:
+    """Lets the library run on the threads of torch's OpenMP runtime, so that the two do not wait for each other."""
+    gomp_parallel = getattr(ctypes.CDLL(None), "GOMP_parallel", None) if os.name == "posix" else None
+    use = library.functions["dse_use_openmp"]
+    use.argtypes, use.restype = [_POINTER], None
+    use(ctypes.cast(gomp_parallel, _POINTER) if gomp_parallel else None)

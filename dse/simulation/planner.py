@@ -226,7 +226,8 @@ def _measured(library: NativeLibrary) -> Speeds:
 
 def _path(library: NativeLibrary) -> Path:
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    text = json.dumps([ABI_VERSION, library.isa_name, torch.__version__, sorted(map(str, capabilities.items()))])
+    made_by = [ABI_VERSION, str(library.path), library.isa_name, torch.__version__]
+    text = json.dumps([*made_by, sorted(map(str, capabilities.items()))])
     return cache_directory() / "speeds" / f"{library.isa_name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
 

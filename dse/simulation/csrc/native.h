@@ -1,5 +1,5 @@
-/* C ABI of the native library. Stateless: every call creates and joins its own threads and works in memory that the
- * caller owns. Functions return DSE_OK or another `enum dse_error`. */
+/* C ABI of the native library. Calls work in memory that the caller owns; functions return DSE_OK or another
+ * `enum dse_error` unless they say otherwise. */
 #ifndef DSE_NATIVE_H
 #define DSE_NATIVE_H
 
@@ -11,7 +11,7 @@
 #define DSE_API __attribute__((visibility("default")))
 #endif
 
-#define DSE_ABI_VERSION 3
+#define DSE_ABI_VERSION 4
 
 enum dse_isa { DSE_PORTABLE = 0, DSE_AVX2 = 1, DSE_AVX512 = 2, DSE_AVX512_VBMI = 3 };
 enum dse_error { DSE_OK = 0, DSE_E_ARGUMENT = -1, DSE_E_ISA = -2 };
@@ -20,6 +20,10 @@ DSE_API int dse_abi_version(void);
 
 /* Highest level of `enum dse_isa` that this processor, its operating system and this build can run. */
 DSE_API int dse_best_isa(void);
+
+/* Runs all later calls on the threads of an OpenMP runtime that is in the process, given its GOMP_parallel; NULL: on
+ * threads that live for one call. The threads of a runtime wait for work spinning, at the expense of any others. */
+DSE_API void dse_use_openmp(void *gomp_parallel);
 
 /* A convolution of codes that are padded already; a Linear layer is a 1x1 convolution of 1x1 images. */
 typedef struct {
