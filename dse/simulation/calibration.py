@@ -1,4 +1,4 @@
-"""Measures the speeds that `dse.simulation.planner` estimates with, on small layers and one thread."""
+"""Measures the speeds that `dse.simulation.planner` estimates with, on small layers."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -51,16 +51,7 @@ EXAMPLES = {
 
 
 def measure_speeds(library: NativeLibrary) -> Speeds:
-    """Speeds of this machine at the level of `library`; takes some tenths of a second."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return _measure(library)
-    finally:
-        torch.set_num_threads(n_threads)
-
-
-def _measure(library: NativeLibrary) -> Speeds:
+    """Speeds of this machine at the level of `library`, on as many threads as torch uses; takes half a second."""
     dense, tiny, depthwise = _layer(32, 32), _layer(64, 64), _layer(32, 32, groups=32)
     many, few = _codes(32, 32, 16), _codes(1, 64, 4)
     permute = (np.inf, np.inf)
@@ -69,7 +60,7 @@ def _measure(library: NativeLibrary) -> Speeds:
         times = [_seconds(layer, many, PermuteKernel, library) for layer in layers]
         permute = _solve([(_products(layer, many), _outputs(layer, many)) for layer in layers], times)
     return Speeds(
-        *_factored(dense, many),
+        *_factored(),
         _factored_seconds(depthwise, many, None) / _products(depthwise, many),
         _factored_seconds(depthwise, many, PLANES) / _products(depthwise, many) / N_PLANES,
         *_rows(((dense, many), (tiny, few), (depthwise, many)), library),
@@ -89,15 +80,17 @@ def _rows(cases: Sequence[tuple[IntegerConv, torch.Tensor]], library: NativeLibr
     return _solve(counts, [_seconds(*case, RowsKernel, library) for case in cases])
 
 
-def _factored(dense: IntegerConv, codes: torch.Tensor) -> tuple[float, ...]:
-    """Seconds of a product, of a byte of an expanded code, and of an output."""
-    pointwise, wide = _layer(128, 16, size=1), _codes(8, 128, 16)
-    cases = ((dense, codes, None), (dense, codes, PLANES), (pointwise, wide, PLANES))
-    counts = [
-        ((1 if planes is None else N_PLANES) * _products(layer, x), 0 if planes is None else N_PLANES * x.numel(),
-         _outputs(layer, x))
-        for layer, x, planes in cases
-    ]  # fmt: skip
+def _factored() -> tuple[float, ...]:
+    """Seconds of a product, of a byte of an expanded code, and of an output, over the shapes of common layers."""
+    narrow, wide, pointwise = _layer(16, 16), _layer(64, 64), _layer(128, 16, size=1)
+    large, small, deep = _codes(64, 16, 32), _codes(64, 64, 8), _codes(8, 128, 16)
+    cases = [(narrow, large, None), (wide, small, None)]
+    cases += [(narrow, large, PLANES), (wide, small, PLANES), (pointwise, deep, PLANES)]
+    counts = []
+    for problem, codes, planes in cases:
+        size = 1 if planes is None else N_PLANES
+        features = 0 if planes is None else size * codes.numel()
+        counts.append((size * _products(problem, codes), features, _outputs(problem, codes)))
     return _solve(counts, [_factored_seconds(*case) for case in cases])
 
 

@@ -100,7 +100,7 @@ def _kernels() -> Iterator[Fact]:
             seconds = Plan(layer, TABLE, planes, library).estimates(positions)
             rates = sorted(((products / s / 1e9, kernel) for kernel, s in seconds.items()), reverse=True)
             text = ", ".join(f"{kernel} {rate:.3g}" for rate, kernel in rates)
-            yield Fact("kernels: G products/s a thread", f"{name}, {kind}", text)
+            yield Fact("kernels: G products/s", f"{name}, {kind}", text)
 
 
 def _cuda() -> Iterator[Fact]:

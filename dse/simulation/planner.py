@@ -1,7 +1,7 @@
 """Which kernel a layer goes through: estimated from the speeds of this machine.
 
-All kernels give the same sums, so this decides about time alone. The speeds are measured once (some tenths of a
-second) and kept on disk per processor, level and versions. `DSE_KERNELS=fixed` takes those of a machine that was
+All kernels give the same sums, so this decides about time alone. The speeds are measured once (half a second) and kept
+on disk per processor, level, number of threads and versions. `DSE_KERNELS=fixed` takes those of a machine that was
 measured beforehand.
 """
 
@@ -27,6 +27,10 @@ from dse.simulation.problem import IntegerConv
 ROW_OUTPUTS = 16  # ROW in csrc/rows.h
 TASK_POSITIONS = 8192  # in csrc/rows.h
 VECTOR_POSITIONS = 64  # LANES in csrc/permute.h
+EXPANDED_COST = 1.6
+"""In a network expanded codes push everything else out of the caches, which repeated calls of one layer do not show:
+ResNet-20 through tables of 4 to 9 planes took this much longer than estimated."""
+
 MIN_DENSE_OUTPUTS = 8
 """Outputs a group from which grouped convolutions are about as fast as others."""
 
@@ -38,7 +42,7 @@ MODES = ("measured", "fixed")
 
 @dataclass(frozen=True)
 class Speeds:
-    """What the parts of the kernels take on one thread, in seconds; `inf` where a kernel cannot run.
+    """What the parts of the kernels take on all threads together, in seconds; `inf` where a kernel cannot run.
 
     Attributes:
         product_s: a product in an int8 convolution; through a factorized table every plane has one.
@@ -77,7 +81,7 @@ FIXED = {
     "avx512": Speeds(*_INT8, 3.2e-11, 7e-9, 3.6e-7, np.inf, np.inf, *_LOOK_UPS),
     "avx512-vbmi": Speeds(*_INT8, 3.2e-11, 7e-9, 3.6e-7, 2.2e-11, 1.2e-9, *_LOOK_UPS),
 }
-"""By level, from one AMD EPYC (Zen 5)."""
+"""By level, from one thread of an AMD EPYC (Zen 5)."""
 
 
 @dataclass(frozen=True)
@@ -120,19 +124,17 @@ def code_sizes(factorization: Factorization | None) -> list[int]:
 
 
 def estimate_factored(work: Work, sizes: Sequence[int], speeds: Speeds) -> float:
-    """Seconds on one thread through int8 convolutions of expanded codes, `sizes` as from `code_sizes`."""
+    """Seconds through int8 convolutions of expanded codes, `sizes` as from `code_sizes`."""
     is_expanded = max(sizes) > 1
     if work.groups > 1 and work.outputs < MIN_DENSE_OUTPUTS:
         return work.products * (sum(sizes) * speeds.grouped_plane_s if is_expanded else speeds.grouped_product_s)
-    return (
-        work.products * sum(sizes) * speeds.product_s
-        + (work.codes * sum(sizes) * speeds.feature_s if is_expanded else 0.0)
-        + work.positions * work.groups * work.outputs * len(sizes) * speeds.piece_output_s
-    )
+    outputs = work.positions * work.groups * work.outputs
+    seconds = work.products * sum(sizes) * speeds.product_s + outputs * len(sizes) * speeds.piece_output_s
+    return EXPANDED_COST * (seconds + work.codes * sum(sizes) * speeds.feature_s) if is_expanded else seconds
 
 
 def estimate_native(work: Work, speeds: Speeds) -> dict[str, float]:
-    """Seconds on one thread by native kernel."""
+    """Seconds by native kernel."""
     blocks = work.groups * -(-work.outputs // ROW_OUTPUTS)
     chunks = -(-work.positions // TASK_POSITIONS)
     rows = blocks * (
@@ -168,7 +170,7 @@ class Plan:
         self._chosen: dict[int, Kernel] = {}
 
     def estimates(self, positions: int = TYPICAL_POSITIONS) -> dict[str, float]:
-        """Seconds on one thread for a number of output positions, by backend."""
+        """Seconds for a number of output positions, by backend."""
         work = work_of(self._problem, positions)
         native = estimate_native(work, self._speeds)
         return {
@@ -209,12 +211,12 @@ def load_speeds(library: NativeLibrary) -> Speeds:
     if mode not in MODES:
         problem = unknown_name("choice", mode, MODES)
         raise ConfigError(f"DSE_KERNELS={mode}: {problem}. Choose one of these, or unset it to measure this machine")
-    return FIXED[library.isa_name] if mode == "fixed" else _measured(library)
+    return FIXED[library.isa_name] if mode == "fixed" else _measured(library, torch.get_num_threads())
 
 
 @functools.cache
-def _measured(library: NativeLibrary) -> Speeds:
-    path = _path(library)
+def _measured(library: NativeLibrary, n_threads: int) -> Speeds:
+    path = _path(library, n_threads)
     speeds = _read(path)
     if speeds is None:
         from dse.simulation.calibration import measure_speeds
@@ -224,9 +226,9 @@ def _measured(library: NativeLibrary) -> Speeds:
     return speeds
 
 
-def _path(library: NativeLibrary) -> Path:
+def _path(library: NativeLibrary, n_threads: int) -> Path:
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    made_by = [ABI_VERSION, str(library.path), library.isa_name, torch.__version__]
+    made_by = [ABI_VERSION, str(library.path), library.isa_name, n_threads, torch.__version__]
     text = json.dumps([*made_by, sorted(map(str, capabilities.items()))])
     return cache_directory() / "speeds" / f"{library.isa_name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
