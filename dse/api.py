@@ -157,7 +157,7 @@ def explore(
         plain: plain ALWANN: random initial designs, no surrogate, no racing, but for what is asked for explicitly.
         jobs: worker processes.
         threads: per worker.
-        backend: `auto`, `factored`, `reference` or `gpu`.
+        backend: `auto`, one of the kernels `factored`, `rows`, `permute`, `columns`, `direct` or `gpu`, or `reference`.
         device: what simulates: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
         batch_size: images per batch.
         out: the run directory; by default below `runs/`, named after the configuration.
@@ -199,7 +199,8 @@ def evaluate(
             multipliers of a library with both are meant.
         weights: state dict for a named network.
         data_dir: folder of a named dataset.
-        backend: "auto", "factored", "reference" (slow, looks every product up) or "gpu".
+        backend: "auto", one of the kernels "factored", "rows", "permute", "columns", "direct" or "gpu", or "reference"
+            (slow, looks every product up).
         device: what simulates: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
         fold_bias: fold the mean error of each output channel into its bias.
         images: measure on so many of the search images; all by default.

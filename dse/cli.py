@@ -146,7 +146,7 @@ def explore(
     ] = None,
     jobs: Annotated[int | None, _option("Worker processes.", _EXECUTION)] = None,
     threads: Annotated[int | None, _option("Threads per worker.", _EXECUTION)] = None,
-    backend: Annotated[str | None, _option("auto, factored, reference or gpu.", _EXECUTION, metavar="NAME")] = None,
+    backend: Annotated[str | None, _option("auto, a kernel, or reference.", _EXECUTION, metavar="NAME")] = None,
     device: Annotated[str | None, _option("auto, cpu, cuda or cuda:N.", _EXECUTION, metavar="NAME")] = None,
     batch_size: Annotated[int | None, _option("Images per batch.", _EXECUTION)] = None,
     out: Annotated[Path | None, _option("Run directory; default below runs/.", _EXECUTION, metavar="DIR")] = None,

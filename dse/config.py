@@ -27,7 +27,7 @@ Method = Literal["nsga2", "random", "uniform", "greedy", "exhaustive"]
 Initial = Literal["agn", "sensitivity", "uniform", "random"]
 WeightTuning = Literal["off", "uniform", "histogram"]
 ToleranceMethod = Literal["frozen", "trained"]
-Backend = Literal["auto", "factored", "reference", "gpu"]
+Backend = Literal["auto", "factored", "rows", "permute", "columns", "direct", "gpu", "reference"]
 
 FilePath = Annotated[Path | None, Field(strict=False)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]

@@ -21,7 +21,7 @@ from dse.errors import ConfigError, unknown_name
 from dse.multipliers.factorization import Factorization, cache_directory
 from dse.simulation.factored import row_sizes
 from dse.simulation.native import ColumnsKernel, DirectKernel, Kernel, PermuteKernel, RowsKernel
-from dse.simulation.native_library import ABI_VERSION, NativeLibrary
+from dse.simulation.native_library import NativeLibrary
 from dse.simulation.problem import IntegerConv
 
 ROW_OUTPUTS = 16  # ROW in csrc/rows.h
@@ -228,7 +228,8 @@ def _measured(library: NativeLibrary, n_threads: int) -> Speeds:
 
 def _path(library: NativeLibrary, n_threads: int) -> Path:
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    made_by = [ABI_VERSION, str(library.path), library.isa_name, n_threads, torch.__version__]
+    built = library.path.stat().st_mtime_ns
+    made_by = [str(library.path), built, library.isa_name, n_threads, torch.__version__]
     text = json.dumps([*made_by, sorted(map(str, capabilities.items()))])
     return cache_directory() / "speeds" / f"{library.isa_name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 

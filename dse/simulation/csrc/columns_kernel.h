@@ -30,8 +30,7 @@ void JOIN(dse_columns_, ISA)(const columns_call *call, int64_t begin, int64_t en
 {
     const uint8_t *starts[COLUMNS_POSITIONS];
     int64_t n = end - begin, n_outputs = call->g.conv.outputs;
-    for (int64_t i = 0; i < n; i++)
-        starts[i] = first_code(&call->g, call->codes, begin + i);
+    first_codes(&call->g, call->codes, begin, n, starts);
     for (int64_t o = 0; o < n_outputs; o++) {
         uint32_t sums[COLUMNS_POSITIONS];
         int64_t i = 0;

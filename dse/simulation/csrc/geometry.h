@@ -42,6 +42,19 @@ static inline const uint8_t *first_code(const geometry *g, const uint8_t *codes,
     return codes + pixel * g->conv.channels;
 }
 
+/* The same for n positions from `begin` on: divisions, which are slow, once a row of the output. */
+static inline void first_codes(const geometry *g, const uint8_t *codes, int64_t begin, int64_t n,
+                               const uint8_t **starts)
+{
+    int64_t step = g->conv.stride_w * g->conv.channels;
+    for (int64_t i = 0; i < n;) {
+        const uint8_t *start = first_code(g, codes, begin + i);
+        int64_t row_end = smaller(n, i + g->out_width - (begin + i) % g->out_width);
+        for (; i < row_end; i++, start += step)
+            starts[i] = start;
+    }
+}
+
 /* Bytes from the first code under the kernel to that of a tap. */
 static inline int64_t tap_offset(const geometry *g, int64_t tap)
 {

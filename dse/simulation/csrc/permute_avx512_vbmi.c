@@ -39,14 +39,15 @@ static void pack_16(const uint8_t *const *codes, int64_t offset, int64_t n_chann
 static void pack(const permute_call *call, part p, int64_t begin, int64_t end, uint8_t *packed)
 {
     const geometry *g = &call->g;
-    int64_t n_channels = p.n_groups * p.width;
-    for (int64_t position = begin; position < begin + (end - begin + 63) / 64 * 64; position += 16) {
-        const uint8_t *codes[16];
-        for (int i = 0; i < 16; i++)
-            codes[i] = first_code(g, call->codes, smaller(position + i, end - 1)) + p.group * g->channels + p.first;
+    int64_t n_channels = p.n_groups * p.width, n_packed = (end - begin + LANES - 1) / LANES * LANES;
+    const uint8_t *codes[TILE_POSITIONS];
+    first_codes(g, call->codes + p.group * g->channels + p.first, begin, end - begin, codes);
+    for (int64_t i = end - begin; i < n_packed; i++)
+        codes[i] = codes[end - begin - 1];
+    for (int64_t i = 0; i < n_packed; i += 16) {
         int64_t offset = 0, x = 0;
         for (int64_t tap = 0; tap < g->n_taps; tap++, offset = next_offset(g, offset, &x))
-            pack_16(codes, offset, n_channels, packed + tap * n_channels * TILE_POSITIONS + (position - begin));
+            pack_16(codes + i, offset, n_channels, packed + tap * n_channels * TILE_POSITIONS + i);
     }
 }
 

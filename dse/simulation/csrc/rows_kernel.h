@@ -93,8 +93,7 @@ void JOIN(dse_rows_, ISA)(const rows_call *call, int64_t block, int64_t begin, i
     const geometry *g = &call->g;
     int64_t group = block / call->blocks_a_group, first = block % call->blocks_a_group * ROW;
     int64_t output = group * g->outputs + first, n_outputs = smaller(g->outputs - first, ROW);
-    for (int64_t i = 0; i < end - begin; i++)
-        space.codes[i] = first_code(g, call->codes, begin + i) + group * g->channels;
+    first_codes(g, call->codes + group * g->channels, begin, end - begin, space.codes);
     memset(space.sums, 0, (size_t)(end - begin) * ROW_BYTES);
     for (int64_t k = 0; k < g->fan_in; k += K_BLOCK) {
         int64_t n_k = smaller(g->fan_in - k, K_BLOCK), offsets[K_BLOCK];
