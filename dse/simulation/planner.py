@@ -31,6 +31,9 @@ EXPANDED_COST = 1.6
 """In a network expanded codes push everything else out of the caches, which repeated calls of one layer do not show:
 ResNet-20 through tables of 4 to 9 planes took this much longer than estimated."""
 
+FURTHER_PIECE_COST = 4
+"""A second convolution's outputs are also converted, scaled and added, in passes of their own."""
+
 MIN_DENSE_OUTPUTS = 8
 """Outputs a group from which grouped convolutions are about as fast as others."""
 
@@ -125,12 +128,16 @@ def code_sizes(factorization: Factorization | None) -> list[int]:
 
 def estimate_factored(work: Work, sizes: Sequence[int], speeds: Speeds) -> float:
     """Seconds through int8 convolutions of expanded codes, `sizes` as from `code_sizes`."""
+    outputs = work.positions * work.groups * work.outputs
     is_expanded = max(sizes) > 1
     if work.groups > 1 and work.outputs < MIN_DENSE_OUTPUTS:
-        return work.products * (sum(sizes) * speeds.grouped_plane_s if is_expanded else speeds.grouped_product_s)
-    outputs = work.positions * work.groups * work.outputs
-    seconds = work.products * sum(sizes) * speeds.product_s + outputs * len(sizes) * speeds.piece_output_s
-    return EXPANDED_COST * (seconds + work.codes * sum(sizes) * speeds.feature_s) if is_expanded else seconds
+        product_s = sum(sizes) * speeds.grouped_plane_s if is_expanded else speeds.grouped_product_s
+        seconds = work.products * product_s
+    else:
+        passes = 1 + FURTHER_PIECE_COST * (len(sizes) - 1)
+        seconds = work.products * sum(sizes) * speeds.product_s + outputs * passes * speeds.piece_output_s
+        seconds += work.codes * sum(sizes) * speeds.feature_s if is_expanded else 0.0
+    return EXPANDED_COST * seconds if is_expanded else seconds
 
 
 def estimate_native(work: Work, speeds: Speeds) -> dict[str, float]:

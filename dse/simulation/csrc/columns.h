@@ -1,7 +1,8 @@
-/* What the front of the columns kernel (columns.c) hands to each instruction set's version of it (columns_kernel.h).
+/* What the front of the columns kernel (columns.c) hands to each instruction set's version of it
+ * (columns_kernel.h).
  *
- * An output at a time, its columns of the table in the L1 cache: for groups of few outputs, depthwise convolutions above
- * all, which would leave most lanes of a row empty.
+ * An output at a time, its columns of the table in the L1 cache: for groups of few outputs, above all depthwise
+ * convolutions, which would leave most lanes of a row empty.
  */
 #ifndef DSE_COLUMNS_H
 #define DSE_COLUMNS_H

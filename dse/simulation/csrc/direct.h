@@ -1,6 +1,6 @@
 /* What the front of the direct kernel (direct.c) hands to each instruction set's version of it (direct_kernel.h).
  *
- * One look-up a product, row of the table by activation code: nothing is set up, which pays where a layer has few output
+ * One look-up a product, row of the table by activation code: nothing is set up, which pays for layers of few output
  * positions, such as a Linear layer on few images.
  */
 #ifndef DSE_DIRECT_H

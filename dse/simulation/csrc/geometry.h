@@ -19,7 +19,8 @@ static inline int measure(const dse_conv *conv, geometry *g)
     if (c.n < 0 || c.channels < 1 || c.outputs < 1 || c.groups < 1 || c.channels % c.groups || c.outputs % c.groups ||
         c.kernel_h < 1 || c.kernel_w < 1 || c.stride_h < 1 || c.stride_w < 1 || c.dilation_h < 1 || c.dilation_w < 1)
         return 0;
-    int64_t below = c.height - (c.kernel_h - 1) * c.dilation_h - 1, right = c.width - (c.kernel_w - 1) * c.dilation_w - 1;
+    int64_t below = c.height - (c.kernel_h - 1) * c.dilation_h - 1;
+    int64_t right = c.width - (c.kernel_w - 1) * c.dilation_w - 1;
     if (below < 0 || right < 0)
         return 0;
     g->conv = c;
@@ -62,7 +63,7 @@ static inline int64_t tap_offset(const geometry *g, int64_t tap)
     return (y * g->conv.width + x) * g->conv.channels;
 }
 
-/* That of the next tap, whose column in the kernel is `x` afterwards, without a division: those of one row of the kernel lie a dilation apart. */
+/* That of the next tap, without a division; `x` is the tap's column in the kernel and becomes the next one's. */
 static inline int64_t next_offset(const geometry *g, int64_t offset, int64_t *x)
 {
     int64_t step = g->conv.dilation_w * g->conv.channels;

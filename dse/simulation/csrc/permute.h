@@ -1,6 +1,6 @@
 /* What the front of the permute kernel (permute.c) hands to its task (permute_avx512_vbmi.c).
  *
- * A column of the table, 256 entries of two bytes, fits eight registers; two byte permutes and a blend then look 64 codes
+ * A column of the table, 256 entries of two bytes, fits eight registers; two byte permutes and a blend look 64 codes
  * up in one plane. The codes of 256 output positions are first laid out with the positions innermost.
  */
 #ifndef DSE_PERMUTE_H

@@ -1,4 +1,4 @@
-/* One instruction set's elementwise steps; included once by each pointwise_*.c. Plain loops: compilers vectorize them. */
+/* One instruction set's elementwise steps; included once by each pointwise_*.c. Plain loops: compilers vectorize. */
 #include "join.h"
 #include "pointwise.h"
 

@@ -1,4 +1,4 @@
-/* One instruction set's rows kernels; included once by each rows_*.c, which is compiled for it. See rows.h.
+/* One instruction set's rows kernel; included once by each rows_*.c, which is compiled for it. See rows.h.
  * Vectors are the compiler's own (GCC, Clang), which splits those that the processor does not have. */
 #include <string.h>
 
