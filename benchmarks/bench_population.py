@@ -225,7 +225,7 @@ def measure_scaling(options: argparse.Namespace, run: Path) -> list[Point]:
 
 def cells(frame: pd.DataFrame, headings: dict[str, str]) -> list[str]:
     """A Markdown table."""
-    values = frame[list(headings)].values.tolist()
+    values = frame[list(headings)].astype(object).values.tolist()  # counts stay integers
     rows = [[f"{value:.2f}" if isinstance(value, float) else str(value) for value in row] for row in values]
     lines = [list(headings.values()), ["---"] + ["---:"] * (len(headings) - 1), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]

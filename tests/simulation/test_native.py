@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from dse.errors import ShapeError
 from dse.multipliers.library import load_library
 from dse.multipliers.multiplier import exact_table
+from dse.simulation import native
 from dse.simulation.native import NativeConv, PermuteKernel
 from dse.simulation.native_library import LEVELS, NativeLibrary, find
 from dse.simulation.planner import KERNELS
@@ -70,6 +71,16 @@ def set_threads():
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["OpenMP's threads", "own threads"])
+def _threads(request, variant):
+    """Those of torch's OpenMP runtime, as always, or those that a machine without one falls back to."""
+    native._share_threads(variant[1])
+    if request.param == "own threads":
+        variant[1].functions.dse_use_openmp(None)
+    yield
+    native._share_threads.cache_clear()  # the next call sets them again
 
 
 def _table(fan_in, is_wide, rng):
@@ -175,6 +186,7 @@ def test_as_many_positions_as_a_task_takes(variant, solve):
     _check(variant, solve(variant, False, channels=2, outputs=3, size=(64, 128), n=1, **UNPADDED))
 
 
+@pytest.mark.usefixtures("_threads")
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (33, 31)])
 def test_any_number_of_threads(variant, solve, set_threads, size):
     solved = solve(variant, False, channels=5, outputs=35, size=size, n=1)
@@ -188,6 +200,7 @@ def test_highest_level(variant, solve):
     _check(variant, solve(variant, True, **SHAPES["27 products"]))
 
 
+@pytest.mark.usefixtures("_threads")
 @pytest.mark.parametrize("variant", [("rows", "portable"), PERMUTE], ids="-".join, indirect=True)
 def test_more_threads_than_the_library_starts(variant, solve, set_threads):
     solved = solve(variant, False, channels=320, outputs=320, groups=320, size=(9, 33))
