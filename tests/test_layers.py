@@ -15,6 +15,7 @@ LAYERS = {
     "objectives": 1,
     "pareto": 1,
     "config": 1,
+    "disk_cache": 1,
     "entry_points": 1,
     "multipliers": 1,
     "quantization": 2,

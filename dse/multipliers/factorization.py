@@ -12,8 +12,7 @@ output channel, so the differences between rows are factorized rather than the r
 LLL: Lenstra, Lenstra, Lovasz, "Factoring polynomials with rational coefficients", Math. Ann. 261, 1982 (python-flint).
 """
 
-import os
-import tempfile
+import io
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dse.disk_cache import cache_directory, keep
 from dse.multipliers.multiplier import Multiplier
 
 _CACHE_VERSION = 1
@@ -71,7 +71,7 @@ def _factorize(multiplier: Multiplier) -> Factorization:
     if cached is not None and _reproduces(cached, error):
         return cached
     result = factorize_error(error)
-    _write(path, result)
+    keep(path, _packed(result))
     return result
 
 
@@ -162,18 +162,6 @@ def _balanced_digits(values: np.ndarray) -> list[np.ndarray]:
     return digits
 
 
-def cache_directory() -> Path:
-    """Folder of dse's disk caches (created on first write)."""
-    if "DSE_CACHE" in os.environ:
-        return Path(os.environ["DSE_CACHE"])
-    if "XDG_CACHE_HOME" in os.environ:
-        return Path(os.environ["XDG_CACHE_HOME"]) / "dse"
-    try:
-        return Path.home() / ".cache" / "dse"
-    except RuntimeError:  # a user without a home, as in some containers
-        return Path(tempfile.gettempdir()) / "dse"
-
-
 def _reproduces(factorization: Factorization, error: np.ndarray) -> bool:
     try:
         return np.array_equal(factorization.reconstruct(), error)
@@ -189,15 +177,7 @@ def _read(path: Path) -> Factorization | None:
         return None  # absent or damaged: the caller computes it again
 
 
-def _write(path: Path, factorization: Factorization) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            try:
-                np.savez(file, **vars(factorization))
-                file.close()
-                os.replace(file.name, path)
-            except OSError:
-                Path(file.name).unlink(missing_ok=True)
-    except OSError:
-        pass  # a read-only or full cache folder costs time on the next start, not correctness
+def _packed(factorization: Factorization) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **vars(factorization))
+    return file.getvalue()

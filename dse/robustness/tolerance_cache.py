@@ -2,15 +2,14 @@
 
 import contextlib
 import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
 from dse.datasets import Split
+from dse.disk_cache import cache_directory, keep
 from dse.errors import RunError
-from dse.multipliers.factorization import cache_directory
 from dse.networks.convert import IntegerNetwork
 from dse.robustness.agn import search_key, search_tolerances
 from dse.robustness.learning import OnStep
@@ -41,7 +40,7 @@ def load_or_search_tolerances(
         network, integer_network, training, settings, device=device, checkpoint=checkpoint, on_step=on_step
     )
     found = replace(found, weights=None)
-    _write(path, found.to_json())
+    keep(path, found.to_json().encode())
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return found
@@ -59,15 +58,3 @@ def _is_writable(folder: Path) -> bool:
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     return os.access(folder, os.W_OK)
-
-
-def _write(path: Path, text: str) -> None:
-    with contextlib.suppress(OSError):  # a read-only or full cache folder
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
-            try:
-                file.write(text)
-                file.close()
-                os.replace(file.name, path)
-            except OSError:
-                Path(file.name).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,9 +14,9 @@ from dse.simulation.engines import default_engine
 from dse.simulation.factored import FactoredConv
 from dse.simulation.native import ColumnsKernel, DirectKernel, Kernel, NativeConv, PermuteKernel, RowsKernel
 from dse.simulation.native_library import NativeLibrary
-from dse.simulation.planner import ROW_OUTPUTS, Speeds
 from dse.simulation.problem import IntegerConv, integer_conv
 
+ROW_OUTPUTS = 16  # ROW in csrc/rows.h
 N_PLANES = 8  # with the exact product's own
 REPEATS = 5
 TABLE = exact_table(False)
@@ -28,6 +29,39 @@ PLANES = Factorization(
     _RANDOM.integers(-20, 20, (256, N_PLANES - 1)).astype(np.int8),
     np.ones(N_PLANES - 1, dtype=np.int64),
 )
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What the parts of the kernels take on all threads together, in seconds; `inf` where a kernel cannot run.
+
+    Attributes:
+        product_s: a product in an int8 convolution; through a factorized table every plane has one.
+        feature_s: a byte of an expanded code there.
+        piece_output_s: an output of one of its convolutions.
+        grouped_product_s: an exact product in a depthwise convolution.
+        grouped_plane_s: a product through one plane there.
+        row_s: a product through a row of `ROW_OUTPUTS`, a sixteenth of a load and an addition.
+        row_output_s: what a row of `ROW_OUTPUTS` outputs costs beside its products.
+        expansion_s: expanding the rows of one product for `ROW_OUTPUTS` outputs.
+        permute_s: a product by byte permutes.
+        permute_output_s: what an output costs there beside its products.
+        column_s: a product in a column.
+        direct_s: a product looked up directly.
+    """
+
+    product_s: float
+    feature_s: float
+    piece_output_s: float
+    grouped_product_s: float
+    grouped_plane_s: float
+    row_s: float
+    row_output_s: float
+    expansion_s: float
+    permute_s: float
+    permute_output_s: float
+    column_s: float
+    direct_s: float
 
 
 def _layer(channels: int, outputs: int, *, groups: int = 1, size: int = 3) -> IntegerConv:

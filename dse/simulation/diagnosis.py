@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from dse.disk_cache import cache_directory
 from dse.errors import ConfigError
-from dse.multipliers.factorization import cache_directory
 from dse.simulation.calibration import EXAMPLES, N_PLANES, PLANES, TABLE
 from dse.simulation.engines import OneDnnEngine, default_engine
 from dse.simulation.gpu import open_gpu

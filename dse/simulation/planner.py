@@ -1,30 +1,21 @@
 """Which kernel a layer goes through: estimated from the speeds of this machine.
 
-All kernels give the same sums, so this decides about time alone. The speeds are measured once (half a second) and kept
-on disk per processor, level, number of threads and versions. `DSE_KERNELS=fixed` takes those of a machine that was
-measured beforehand.
+All kernels give the same sums, so this decides about time alone.
 """
 
-import functools
-import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from dse.errors import ConfigError, unknown_name
-from dse.multipliers.factorization import Factorization, cache_directory
+from dse.multipliers.factorization import Factorization
+from dse.simulation.calibration import ROW_OUTPUTS, Speeds
 from dse.simulation.factored import row_sizes
 from dse.simulation.native import ColumnsKernel, DirectKernel, Kernel, PermuteKernel, RowsKernel
 from dse.simulation.native_library import NativeLibrary
 from dse.simulation.problem import IntegerConv
+from dse.simulation.speeds import load_speeds
 
-ROW_OUTPUTS = 16  # ROW in csrc/rows.h
 TASK_POSITIONS = 8192  # in csrc/rows.h
 VECTOR_POSITIONS = 64  # LANES in csrc/permute.h
 EXPANDED_COST = 1.6
@@ -39,52 +30,6 @@ MIN_DENSE_OUTPUTS = 8
 
 TYPICAL_POSITIONS = 8192
 """Output positions of a call where only a layer and a table are known."""
-
-MODES = ("measured", "fixed")
-
-
-@dataclass(frozen=True)
-class Speeds:
-    """What the parts of the kernels take on all threads together, in seconds; `inf` where a kernel cannot run.
-
-    Attributes:
-        product_s: a product in an int8 convolution; through a factorized table every plane has one.
-        feature_s: a byte of an expanded code there.
-        piece_output_s: an output of one of its convolutions.
-        grouped_product_s: an exact product in a depthwise convolution.
-        grouped_plane_s: a product through one plane there.
-        row_s: a product through a row of `ROW_OUTPUTS`, a sixteenth of a load and an addition.
-        row_output_s: what a row of `ROW_OUTPUTS` outputs costs beside its products.
-        expansion_s: expanding the rows of one product for `ROW_OUTPUTS` outputs.
-        permute_s: a product by byte permutes.
-        permute_output_s: what an output costs there beside its products.
-        column_s: a product in a column.
-        direct_s: a product looked up directly.
-    """
-
-    product_s: float
-    feature_s: float
-    piece_output_s: float
-    grouped_product_s: float
-    grouped_plane_s: float
-    row_s: float
-    row_output_s: float
-    expansion_s: float
-    permute_s: float
-    permute_output_s: float
-    column_s: float
-    direct_s: float
-
-
-_INT8 = (2.2e-12, 7e-11, 4.5e-10, 5e-11, 5.6e-11)
-_LOOK_UPS = (8.5e-10, 2.8e-10)
-FIXED = {
-    "portable": Speeds(*_INT8, 6.6e-11, 6.5e-9, 4.9e-7, np.inf, np.inf, *_LOOK_UPS),
-    "avx2": Speeds(*_INT8, 3.7e-11, 6.6e-9, 4e-7, np.inf, np.inf, *_LOOK_UPS),
-    "avx512": Speeds(*_INT8, 3.2e-11, 7e-9, 3.6e-7, np.inf, np.inf, *_LOOK_UPS),
-    "avx512-vbmi": Speeds(*_INT8, 3.2e-11, 7e-9, 3.6e-7, 2.2e-11, 1.2e-9, *_LOOK_UPS),
-}
-"""By level, from one thread of an AMD EPYC (Zen 5)."""
 
 
 @dataclass(frozen=True)
@@ -206,56 +151,3 @@ KERNELS: dict[str, type[Kernel]] = {
     "columns": ColumnsKernel,
     "direct": DirectKernel,
 }
-
-
-def load_speeds(library: NativeLibrary) -> Speeds:
-    """Speeds of this machine at the library's level: measured now or before, or fixed where `DSE_KERNELS` says so.
-
-    Raises:
-        ConfigError: DSE_KERNELS has another value.
-    """
-    mode = os.environ.get("DSE_KERNELS") or "measured"
-    if mode not in MODES:
-        problem = unknown_name("choice", mode, MODES)
-        raise ConfigError(f"DSE_KERNELS={mode}: {problem}. Choose one of these, or unset it to measure this machine")
-    return FIXED[library.isa_name] if mode == "fixed" else _measured(library, torch.get_num_threads())
-
-
-@functools.cache
-def _measured(library: NativeLibrary, n_threads: int) -> Speeds:
-    path = _path(library, n_threads)
-    speeds = _read(path)
-    if speeds is None:
-        from dse.simulation.calibration import measure_speeds
-
-        speeds = measure_speeds(library)
-        _write(path, speeds)
-    return speeds
-
-
-def _path(library: NativeLibrary, n_threads: int) -> Path:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    built = library.path.stat().st_mtime_ns
-    made_by = [str(library.path), built, library.isa_name, n_threads, torch.__version__]
-    text = json.dumps([*made_by, sorted(map(str, capabilities.items()))])
-    return cache_directory() / "speeds" / f"{library.isa_name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-
-
-def _read(path: Path) -> Speeds | None:
-    """None where the file is absent or damaged: then it is measured again."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return Speeds(**{field.name: float(values[field.name]) for field in fields(Speeds)})
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _write(path: Path, speeds: Speeds) -> None:
-    """Old or new, never half; a read-only or full cache folder costs time on the next start, not correctness."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
-            json.dump(asdict(speeds), file, indent=1)
-        os.replace(file.name, path)
-    except OSError:
-        pass

@@ -1,12 +1,10 @@
-import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dse.multipliers import factorization
-from dse.multipliers.factorization import Factorization, cache_directory, factorize, factorize_error
+from dse.multipliers.factorization import Factorization, factorize, factorize_error
 from dse.multipliers.families import drum, exact, mitchell, truncated
 from dse.multipliers.library import load_library
 from dse.multipliers.multiplier import Multiplier, exact_table
@@ -133,32 +131,6 @@ def test_damaged_cache_is_replaced(cache, damage):
 def test_cache_folder_that_cannot_be_written(cache):
     cache.write_text("a file, not a folder")
     _check(factorize(truncated(5)), truncated(5).error)
-
-
-def test_full_disk_leaves_no_pieces(cache, monkeypatch):
-    def fail(file, **arrays):
-        file.write(b"some")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "savez", fail)
-    _check(factorize(truncated(5)), truncated(5).error)
-    assert not list(cache.iterdir())
-
-
-def test_cache_directory(monkeypatch, tmp_path):
-    monkeypatch.setenv("DSE_CACHE", str(tmp_path))
-    assert cache_directory() == tmp_path
-    monkeypatch.delenv("DSE_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_directory() == tmp_path / "dse"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_directory() == Path.home() / ".cache" / "dse"
-
-    def homeless():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", homeless)
-    assert os.path.isabs(cache_directory())
 
 
 def test_exact_multiplier_has_no_planes(cache):

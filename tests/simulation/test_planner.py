@@ -1,24 +1,20 @@
 """Kernels are chosen by estimated time; the choice never changes a sum."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from dse.errors import ConfigError
 from dse.multipliers.factorization import factorize
 from dse.multipliers.families import drum, mitchell, truncated
 from dse.multipliers.multiplier import exact_table
-from dse.simulation import planner
-from dse.simulation.calibration import measure_speeds
 from dse.simulation.factored import FactoredConv
 from dse.simulation.native import ColumnsKernel, DirectKernel, NativeConv, PermuteKernel, RowsKernel
 from dse.simulation.native_library import LEVELS, load
 from dse.simulation.ops import prepare
-from dse.simulation.planner import FIXED, Plan, code_sizes, estimate_factored, estimate_native, load_speeds, work_of
+from dse.simulation.planner import Plan, code_sizes, estimate_factored, estimate_native, work_of
 from dse.simulation.problem import integer_conv
+from dse.simulation.speeds import FIXED
 
 
 @pytest.fixture
@@ -42,14 +38,6 @@ def _problem(channels=32, outputs=32, *, groups=1, size=3):
 
 def _plan(problem, library, table=None):
     return Plan(problem, exact_table(False) if table is None else table, None, library)
-
-
-def test_every_level_has_fixed_speeds():
-    assert set(FIXED) == set(LEVELS)
-    for level, speeds in FIXED.items():
-        values = asdict(speeds)
-        assert all(value > 0 for value in values.values())
-        assert np.isinf(values["permute_s"]) == (level != "avx512-vbmi")
 
 
 def test_few_planes_are_factored_and_many_are_not(library):
@@ -110,41 +98,3 @@ def test_estimates_grow_with_the_work():
     assert all(before[name] < after[name] for name in before)
     # expanding rows is shared by more positions
     assert after["rows"] < 64 * before["rows"]
-
-
-def test_speeds_are_measured_once_and_kept(library, monkeypatch, tmp_path):
-    calls = []
-
-    def measure(library):
-        calls.append(library)
-        return FIXED[library.isa_name]
-
-    monkeypatch.setenv("DSE_KERNELS", "measured")
-    monkeypatch.setenv("DSE_CACHE", str(tmp_path))
-    monkeypatch.setattr("dse.simulation.calibration.measure_speeds", measure)
-    planner._measured.cache_clear()
-    try:
-        assert load_speeds(library) == FIXED[library.isa_name]
-        planner._measured.cache_clear()
-        assert load_speeds(library) == FIXED[library.isa_name]
-        assert len(calls) == 1
-        (path,) = (tmp_path / "speeds").iterdir()
-        path.write_text(json.dumps({"product_s": 1}))
-        planner._measured.cache_clear()
-        load_speeds(library)
-        assert len(calls) == 2  # a damaged file is measured again
-    finally:
-        planner._measured.cache_clear()
-
-
-def test_measured_speeds_are_plausible(library):
-    speeds = asdict(measure_speeds(library))
-    assert all(value >= 0 for value in speeds.values())
-    assert 1e-12 < speeds["row_s"] < 1e-8
-    assert speeds["row_s"] < speeds["direct_s"] < 1e-6
-
-
-def test_refuses_an_unknown_choice(library, monkeypatch):
-    monkeypatch.setenv("DSE_KERNELS", "fastest")
-    with pytest.raises(ConfigError, match="DSE_KERNELS=fastest.*measured"):
-        load_speeds(library)
