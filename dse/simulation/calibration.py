@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 
 from dse.multipliers.factorization import Factorization
 from dse.multipliers.multiplier import exact_table
@@ -64,7 +63,8 @@ class Speeds:
     direct_s: float
 
 
-def _layer(channels: int, outputs: int, *, groups: int = 1, size: int = 3) -> IntegerConv:
+def example_layer(channels: int, outputs: int, *, groups: int = 1, size: int = 3) -> IntegerConv:
+    """A convolution of `size` x `size` with bell-shaped random weights, the usual kind."""
     weight = _random((outputs, channels // groups, size, size), spread=25)
     zero_points = torch.full((outputs,), 128)
     return integer_conv(weight, torch.uint8, padding=(size // 2,) * 4, groups=groups, w_zero_point=zero_points)
@@ -75,18 +75,9 @@ def _random(shape: tuple[int, ...], spread: float) -> torch.Tensor:
     return torch.from_numpy(np.clip(values, 0, 255).astype(np.uint8))
 
 
-EXAMPLES = {
-    "3x3, 64 to 64 channels": _layer(64, 64),
-    "1x1, 96 to 24 channels": _layer(96, 24, size=1),
-    "depthwise 3x3": _layer(32, 32, groups=32),
-    "linear, one image": _layer(256, 256, size=1),
-}
-"""Layers that a diagnosis shows the speeds of."""
-
-
 def measure_speeds(library: NativeLibrary) -> Speeds:
     """Speeds of this machine at the level of `library`, on as many threads as torch uses; takes half a second."""
-    dense, tiny, depthwise = _layer(32, 32), _layer(64, 64), _layer(32, 32, groups=32)
+    dense, tiny, depthwise = example_layer(32, 32), example_layer(64, 64), example_layer(32, 32, groups=32)
     many, few = _codes(32, 32, 16), _codes(1, 64, 4)
     permute = (np.inf, np.inf)
     if PermuteKernel.fits(TABLE, library):
@@ -116,7 +107,7 @@ def _rows(cases: Sequence[tuple[IntegerConv, torch.Tensor]], library: NativeLibr
 
 def _factored() -> tuple[float, ...]:
     """Seconds of a product, of a byte of an expanded code, and of an output, over the shapes of common layers."""
-    narrow, wide, pointwise = _layer(16, 16), _layer(64, 64), _layer(128, 16, size=1)
+    narrow, wide, pointwise = example_layer(16, 16), example_layer(64, 64), example_layer(128, 16, size=1)
     large, small, deep = _codes(64, 16, 32), _codes(64, 64, 8), _codes(8, 128, 16)
     cases = [(narrow, large, None), (wide, small, None)]
     cases += [(narrow, large, PLANES), (wide, small, PLANES), (pointwise, deep, PLANES)]
@@ -163,6 +154,8 @@ def _fastest(conv: Callable[[torch.Tensor], torch.Tensor], codes: torch.Tensor) 
 
 def _solve(counts: Sequence[tuple[int, ...]], seconds: Sequence[float]) -> tuple[float, ...]:
     """Costs that are not negative, with `counts @ costs` as near to `seconds` as they can be, relatively."""
+    from scipy.optimize import nnls  # takes 0.4 s to import, and speeds are measured once a machine
+
     times = np.array(seconds)
     costs, _ = nnls(np.array(counts, dtype=np.float64) / times[:, None], np.ones(len(times)))
     return tuple(costs.tolist())

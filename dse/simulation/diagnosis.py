@@ -9,7 +9,7 @@ import torch
 
 from dse.disk_cache import cache_directory
 from dse.errors import ConfigError
-from dse.simulation.calibration import EXAMPLES, N_PLANES, PLANES, TABLE
+from dse.simulation.calibration import N_PLANES, PLANES, TABLE, example_layer
 from dse.simulation.engines import OneDnnEngine, default_engine
 from dse.simulation.gpu import open_gpu
 from dse.simulation.native_library import LEVELS, REMEDY, NativeLibrary, find, is_off, load
@@ -93,7 +93,13 @@ def _kernels() -> Iterator[Fact]:
     library = load()
     if library is None:
         return
-    for name, layer in EXAMPLES.items():
+    examples = {
+        "3x3, 64 to 64 channels": example_layer(64, 64),
+        "1x1, 96 to 24 channels": example_layer(96, 24, size=1),
+        "depthwise 3x3": example_layer(32, 32, groups=32),
+        "linear, one image": example_layer(256, 256, size=1),
+    }
+    for name, layer in examples.items():
         positions = 1 if name == "linear, one image" else TYPICAL_POSITIONS
         products = work_of(layer, positions).products
         for kind, planes in (("exact", None), (f"table of {N_PLANES - 1} planes", PLANES)):

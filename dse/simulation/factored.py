@@ -2,10 +2,12 @@
 
 With `T[x, w] = x*w + E[x, w]` and the planes of `dse.multipliers.factorization`, an `IntegerConv` becomes
 
-    y = conv(u, w - z_w) + SUM_r weight_r * conv(phi_r(x), psi_r(w)) + constant per output channel,
+    y = conv(u, w - z_w - s) + s * SUM_k u_k + SUM_r weight_r * conv(phi_r(x), psi_r(w)) + constant per output channel,
 
-where `u = x - x_low` and `phi_r(x)` are uint8 and the weights int8. All planes of one `weight_r` are channels of one
-convolution; activations are expanded by one gather of `n_planes` bytes a code. Weights and constants are prepared once.
+where `u = x - x_low` and `phi_r(x)` are uint8 and the weights int8. The slope `s`, one an output channel, brings
+weights less their zero point, nine bits, into int8; without the native library they take two planes instead. All
+planes of one `weight_r` are channels of one convolution; activations are expanded by one gather of `n_planes` bytes a
+code. Weights and constants are prepared once.
 
 Sums leave the int8 engine as float32, so each convolution is cut (planes, then input channels, then taps) until a bound
 proven from its own weights keeps every sum below 2^24; totals beyond that are added in int32.

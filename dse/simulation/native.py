@@ -31,7 +31,7 @@ _POINTER, _INT, _INT64, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, 
 _CONV = [_POINTER] * 5 + [_INT] + [_POINTER] * 2  # `_ConvCall.arguments`
 _ARGUMENTS = {
     "dse_quantize": [_POINTER, _INT64, _FLOAT, _FLOAT, _INT, _POINTER],
-    "dse_rescale": [_POINTER, _INT, _INT64, _INT64, _INT64, *[_POINTER] * 5],
+    "dse_complete": [_POINTER, _INT, _INT64, _INT64, _INT64, *[_POINTER] * 5],
     "dse_window_sums": [_POINTER] * 4,
     "dse_expand": [_POINTER, _INT64, _POINTER, _INT, _POINTER],
     "dse_rows": [*_CONV, _POINTER],
@@ -275,7 +275,7 @@ def complete(
     slope, windows = (None, None) if added is None else added
     tensors = [_address(tensor) for tensor in (constant, slope, windows, scale, bias)]
     is_float = sums.dtype == torch.float32
-    _call(library, "dse_rescale", _address(sums), is_float, n * height * width, channels, groups, *tensors)
+    _call(library, "dse_complete", _address(sums), is_float, n * height * width, channels, groups, *tensors)
     return sums.view(torch.int32 if scale is None else torch.float32)
 
 

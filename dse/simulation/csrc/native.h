@@ -11,7 +11,7 @@
 #define DSE_API __attribute__((visibility("default")))
 #endif
 
-#define DSE_ABI_VERSION 4
+#define DSE_ABI_VERSION 5
 
 enum dse_isa { DSE_PORTABLE = 0, DSE_AVX2 = 1, DSE_AVX512 = 2, DSE_AVX512_VBMI = 3 };
 enum dse_error { DSE_OK = 0, DSE_E_ARGUMENT = -1, DSE_E_ISA = -2 };
@@ -52,7 +52,7 @@ DSE_API int dse_quantize(const float *values, int64_t n, float inverse_scale, fl
  * slope:    [outputs], and windows: [n][groups], or both NULL.
  * scale:    [outputs], and bias: [outputs], or both NULL.
  */
-DSE_API int dse_rescale(void *sums, int is_float, int64_t n, int64_t outputs, int64_t groups, const int32_t *constant,
+DSE_API int dse_complete(void *sums, int is_float, int64_t n, int64_t outputs, int64_t groups, const int32_t *constant,
                         const int32_t *slope, const int32_t *windows, const float *scale, const float *bias, int isa,
                         int n_threads);
 

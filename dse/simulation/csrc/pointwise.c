@@ -13,10 +13,10 @@ typedef struct {
 } quantize_job;
 
 typedef struct {
-    const rescale_call *call;
-    rescale_part *part;
+    const complete_call *call;
+    complete_part *part;
     int64_t rows;
-} rescale_job;
+} complete_job;
 
 typedef struct {
     const expand_call *call;
@@ -30,9 +30,9 @@ static void run_quantize(void *context, int64_t index, int thread)
     job->part(job->call, index * PART, smaller((index + 1) * PART, job->call->n));
 }
 
-static void run_rescale(void *context, int64_t index, int thread)
+static void run_complete(void *context, int64_t index, int thread)
 {
-    const rescale_job *job = context;
+    const complete_job *job = context;
     (void)thread;
     job->part(job->call, index * job->rows, smaller((index + 1) * job->rows, job->call->n));
 }
@@ -57,7 +57,7 @@ int dse_quantize(const float *values, int64_t n, float inverse_scale, float zero
     return DSE_OK;
 }
 
-int dse_rescale(void *sums, int is_float, int64_t n, int64_t outputs, int64_t groups, const int32_t *constant,
+int dse_complete(void *sums, int is_float, int64_t n, int64_t outputs, int64_t groups, const int32_t *constant,
                 const int32_t *slope, const int32_t *windows, const float *scale, const float *bias, int isa,
                 int n_threads)
 {
@@ -65,9 +65,9 @@ int dse_rescale(void *sums, int is_float, int64_t n, int64_t outputs, int64_t gr
         return DSE_E_ISA;
     if (n < 0 || outputs < 1 || groups < 1 || outputs % groups || n_threads < 1)
         return DSE_E_ARGUMENT;
-    rescale_call call = {sums, is_float, n, outputs, groups, constant, slope, windows, scale, bias};
-    rescale_job job = {&call, CHOOSE(dse_rescale_, isa), (PART + outputs - 1) / outputs};
-    dse_run_tasks(n_threads, (n + job.rows - 1) / job.rows, run_rescale, &job);
+    complete_call call = {sums, is_float, n, outputs, groups, constant, slope, windows, scale, bias};
+    complete_job job = {&call, CHOOSE(dse_complete_, isa), (PART + outputs - 1) / outputs};
+    dse_run_tasks(n_threads, (n + job.rows - 1) / job.rows, run_complete, &job);
     return DSE_OK;
 }
 

@@ -17,7 +17,7 @@ typedef struct {
     int64_t n, outputs, groups;
     const int32_t *constant, *slope, *windows;
     const float *scale, *bias;
-} rescale_call;
+} complete_call;
 
 typedef struct {
     const uint8_t *codes;
@@ -29,11 +29,11 @@ typedef struct {
 
 /* Elements, or rows of outputs, begin..end. */
 typedef void quantize_part(const quantize_call *call, int64_t begin, int64_t end);
-typedef void rescale_part(const rescale_call *call, int64_t begin, int64_t end);
+typedef void complete_part(const complete_call *call, int64_t begin, int64_t end);
 typedef void expand_part(const expand_call *call, int64_t begin, int64_t end);
 
 quantize_part dse_quantize_portable, dse_quantize_avx2, dse_quantize_avx512;
-rescale_part dse_rescale_portable, dse_rescale_avx2, dse_rescale_avx512;
+complete_part dse_complete_portable, dse_complete_avx2, dse_complete_avx512;
 expand_part dse_expand_portable, dse_expand_avx2, dse_expand_avx512;
 
 #endif

@@ -25,7 +25,7 @@ void JOIN(dse_quantize_, ISA)(const quantize_call *call, int64_t begin, int64_t 
 enum windows { NONE, BY_GROUP, BY_OUTPUT };
 
 /* Inlined with constants for the last three arguments, so that the loop over outputs has no branches. */
-static inline __attribute__((always_inline)) void rescale(const rescale_call *call, int64_t begin, int64_t end,
+static inline __attribute__((always_inline)) void complete(const complete_call *call, int64_t begin, int64_t end,
                                                           int is_float, enum windows kind, int has_scale)
 {
     int64_t n_outputs = call->outputs / call->groups;
@@ -51,24 +51,24 @@ static inline __attribute__((always_inline)) void rescale(const rescale_call *ca
         }
 }
 
-#define RESCALE(is_float, has_scale)                                                                                   \
+#define COMPLETE(is_float, has_scale)                                                                                   \
     switch (kind) {                                                                                                    \
-    case NONE: rescale(call, begin, end, is_float, NONE, has_scale); break;                                            \
-    case BY_GROUP: rescale(call, begin, end, is_float, BY_GROUP, has_scale); break;                                    \
-    default: rescale(call, begin, end, is_float, BY_OUTPUT, has_scale);                                                \
+    case NONE: complete(call, begin, end, is_float, NONE, has_scale); break;                                            \
+    case BY_GROUP: complete(call, begin, end, is_float, BY_GROUP, has_scale); break;                                    \
+    default: complete(call, begin, end, is_float, BY_OUTPUT, has_scale);                                                \
     }
 
-void JOIN(dse_rescale_, ISA)(const rescale_call *call, int64_t begin, int64_t end)
+void JOIN(dse_complete_, ISA)(const complete_call *call, int64_t begin, int64_t end)
 {
     enum windows kind = !call->slope ? NONE : call->outputs == call->groups ? BY_OUTPUT : BY_GROUP;
     if (call->is_float && call->scale) {
-        RESCALE(1, 1)
+        COMPLETE(1, 1)
     } else if (call->is_float) {
-        RESCALE(1, 0)
+        COMPLETE(1, 0)
     } else if (call->scale) {
-        RESCALE(0, 1)
+        COMPLETE(0, 1)
     } else {
-        RESCALE(0, 0)
+        COMPLETE(0, 0)
     }
 }
 
