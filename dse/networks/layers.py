@@ -15,7 +15,7 @@ from dse.quantization.affine import quantize_affine
 from dse.simulation.native import quantize
 from dse.simulation.native_library import load
 from dse.simulation.ops import PreparedConv, rescaled
-from dse.simulation.problem import IntegerConv
+from dse.simulation.problem import IntegerConv, rescale
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class LayerOperator:
         """float32 `[n, C_out, H_out, W_out]`."""
         if self._slope is None:
             return rescaled(self.sums, codes, self._scale, self._bias)
-        # Separate roundings: a fused multiply-add would depend on how the compiler vectorized it.
         outputs = self.sums(codes).to(torch.float32)
+        # Separate roundings, as in `rescale`.
         outputs.sub_(self._input_sums(codes).to(torch.float32) * self._slope.view(1, -1, 1, 1))
-        return outputs.mul_(self._scale.view(1, -1, 1, 1)).add_(self._bias.view(1, -1, 1, 1))
+        return rescale(outputs, self._scale, self._bias)
 
 
 class IntegerLayer(nn.Module):

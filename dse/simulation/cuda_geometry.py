@@ -60,8 +60,3 @@ def share(n_steps: int, n_blocks: int, n_multiprocessors: int, *, smallest: int)
     """
     n_shares = max(1, min(2 * n_multiprocessors // n_blocks, n_steps // smallest))
     return -(-n_steps // n_shares)
-
-
-def wrapped_int32(values: torch.Tensor) -> torch.Tensor:
-    """int64 values modulo 2^32 as int32: sums of them are right wherever the whole sum fits."""
-    return ((values + 2**31) % 2**32 - 2**31).to(torch.int32)

@@ -17,13 +17,12 @@ import threading
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from dse.multipliers.factorization import Factorization
 from dse.simulation.engines import FLOAT_EXACT, Engine, largest_sum
 from dse.simulation.native import Slope, complete, expand, window_sums
 from dse.simulation.native_library import load
-from dse.simulation.problem import IntegerConv
+from dse.simulation.problem import IntegerConv, rescale, unsigned_padded, wrapped_int32
 
 _THREAD = threading.local()
 _MAX_SCRATCH_BYTES = 64 * 2**20
@@ -44,8 +43,7 @@ class FactoredConv:
         self._library = load()
         # Without the library the sums under the kernel would take a convolution of their own.
         planes = Planes(problem, factorization, is_sloped=self._library is not None)
-        # Sums are right modulo 2^32, so a constant is too.
-        self._constant = planes.constant.to(torch.int32)
+        self._constant = wrapped_int32(planes.constant)
         self._slope = planes.slope.to(torch.int32) if planes.slope.any() else None
         self._pieces = [_Piece(problem, features, weight, scale, engine) for scale, features, weight in planes.pieces()]
         self._is_gathered = any(piece.is_gathered for piece in self._pieces)
@@ -78,8 +76,7 @@ class FactoredConv:
         sums.add_(self._constant.to(sums.dtype).view(1, -1, 1, 1))
         if scale is None:
             return sums
-        # Separate roundings: a fused multiply-add would depend on how the compiler vectorized it.
-        return sums.to(torch.float32).mul_(scale.view(1, -1, 1, 1)).add_(bias.view(1, -1, 1, 1))
+        return rescale(sums, scale, bias)
 
     def _sums(self, codes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """Weighted sums of the planes, float32 where they are proven below 2^24, else int32, in a new tensor."""
@@ -96,16 +93,6 @@ class FactoredConv:
                 part.mul_(piece.factor)
             total = part if total is None else total.add_(part)
         return total
-
-
-def unsigned_padded(problem: IntegerConv, x: torch.Tensor) -> torch.Tensor:
-    """Codes as uint8 `x - x_low`, padded with the zero code, channels last."""
-    if problem.x_dtype == torch.int8:
-        x = x.contiguous(memory_format=torch.channels_last).view(torch.uint8) ^ 0x80
-    x = x.contiguous(memory_format=torch.channels_last)
-    if any(problem.padding):
-        x = F.pad(x, problem.padding, value=problem.x_zero_point - problem.x_low)
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 class Planes:

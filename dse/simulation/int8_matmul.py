@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from dse.multipliers.factorization import Factorization
-from dse.simulation.cuda_geometry import wrapped_int32
-from dse.simulation.factored import Planes, row_words, unsigned_padded
-from dse.simulation.problem import IntegerConv
+from dse.simulation.factored import Planes, row_words
+from dse.simulation.problem import IntegerConv, unsigned_padded, wrapped_int32
 
 _UNFOLDED_BYTES = {"cpu": 2**24, "cuda": 2**28}
 _MIN_ROWS = 32

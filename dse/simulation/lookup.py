@@ -8,10 +8,9 @@ What is constant per output channel and what is linear in the sum of the codes (
 import numpy as np
 import torch
 
-from dse.simulation.cuda_geometry import Geometry, geometry, in_32_bits, share, tile_of, wrapped_int32
+from dse.simulation.cuda_geometry import Geometry, geometry, in_32_bits, share, tile_of
 from dse.simulation.cuda_kernels import Kernels
-from dse.simulation.factored import unsigned_padded
-from dse.simulation.problem import IntegerConv
+from dse.simulation.problem import IntegerConv, unsigned_padded, wrapped_int32
 
 ROW_BYTES = 256 * 128
 """Rows of one tap in shared memory."""

@@ -22,10 +22,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from dse.simulation.native_library import NativeLibrary
-from dse.simulation.problem import IntegerConv
+from dse.simulation.problem import IntegerConv, padded, wrapped_int32
 
 _POINTER, _INT, _INT64, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
 _CONV = [_POINTER] * 5 + [_INT] + [_POINTER] * 2  # `_ConvCall.arguments`
@@ -39,6 +38,11 @@ _ARGUMENTS = {
     "dse_direct": _CONV,
     "dse_permute": [_INT, *_CONV, _POINTER],
 }  # of csrc/native.h, up to the level and the number of threads, which all of them end with
+_WORKSPACES = {
+    "dse_rows_workspace": [],
+    "dse_permute_workspace": [_POINTER],
+    "dse_window_workspace": [_POINTER],
+}  # likewise, up to the number of threads; they return bytes
 _THREAD = threading.local()
 
 
@@ -98,9 +102,7 @@ class RowsKernel:
 
     def run(self, call: _ConvCall, library: NativeLibrary) -> None:
         """See `Kernel.run`."""
-        measure = library.functions["dse_rows_workspace"]
-        measure.argtypes, measure.restype = [_INT], _INT64
-        workspace = _workspace(measure(torch.get_num_threads()))
+        workspace = _workspace(library, "dse_rows_workspace")
         _call(library, "dse_rows", *call.arguments(self.columns, call.column_of), workspace)
 
 
@@ -155,9 +157,7 @@ class PermuteKernel:
 
     def run(self, call: _ConvCall, library: NativeLibrary) -> None:
         """See `Kernel.run`."""
-        measure = library.functions["dse_permute_workspace"]
-        measure.argtypes, measure.restype = [_POINTER, _INT], _INT64
-        workspace = _workspace(measure(call.conv, torch.get_num_threads()))
+        workspace = _workspace(library, "dse_permute_workspace", call.conv)
         _call(library, "dse_permute", self.low, *call.arguments(self.planes, call.column_of), workspace)
 
 
@@ -179,8 +179,7 @@ class NativeConv:
         index = (problem.weight.to(torch.int64) - problem.w_low).to(torch.uint8)
         self._column_of = index.permute(0, 2, 3, 1).contiguous()
         self._zero_point = problem.w_zero_point.to(torch.int32)
-        # Sums are right modulo 2^32, so a constant is too.
-        self._constant = problem.constant.to(torch.int32)
+        self._constant = wrapped_int32(problem.constant)
         self.n_bytes = self._column_of.numel()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -290,9 +289,7 @@ def window_sums(problem: IntegerConv, codes: torch.Tensor, library: NativeLibrar
     p, conv = problem, _conv(problem, codes)
     height, width = dataclasses.replace(p, padding=(0, 0, 0, 0)).output_size(*codes.shape[2:])
     out = torch.empty(len(codes) * height * width, p.groups, dtype=torch.int32)
-    measure = library.functions["dse_window_workspace"]
-    measure.argtypes, measure.restype = [_POINTER, _INT], _INT64
-    workspace = _workspace(measure(ctypes.addressof(conv), torch.get_num_threads()))
+    workspace = _workspace(library, "dse_window_workspace", ctypes.addressof(conv))
     _call(library, "dse_window_sums", ctypes.addressof(conv), _address(codes), _address(out), workspace)
     return out
 
@@ -332,14 +329,6 @@ def _planes(table: bytes, x_low: int) -> tuple[torch.Tensor, int]:
     return torch.from_numpy(np.stack([entries & 255, entries >> 8], axis=1).astype(np.uint8)), low
 
 
-def padded(problem: IntegerConv, x: torch.Tensor) -> torch.Tensor:
-    """Codes padded with the zero code, channels last."""
-    x = x.contiguous(memory_format=torch.channels_last)
-    if any(problem.padding):
-        x = F.pad(x, problem.padding, value=problem.x_zero_point).contiguous(memory_format=torch.channels_last)
-    return x
-
-
 def _conv(problem: IntegerConv, codes: torch.Tensor) -> _Conv:
     n, channels, height, width = codes.shape
     return _Conv(
@@ -352,8 +341,9 @@ def _address(tensor: torch.Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _workspace(n_bytes: int) -> int:
-    """Address, a multiple of 64, of memory for one call of this thread."""
+def _workspace(library: NativeLibrary, name: str, *arguments: object) -> int:
+    """Address, a multiple of 64, of what a function of csrc/native.h asks for, until this thread's next call."""
+    n_bytes = _function(library, name)(*arguments, torch.get_num_threads())
     buffer = getattr(_THREAD, "buffer", None)
     if buffer is None or len(buffer) < n_bytes + 63:
         buffer = _THREAD.buffer = np.empty(n_bytes + 63, dtype=np.uint8)
@@ -363,11 +353,20 @@ def _workspace(n_bytes: int) -> int:
 def _call(library: NativeLibrary, name: str, *arguments: object) -> None:
     """Calls a function of csrc/native.h at the library's level, on as many threads as torch uses."""
     _share_threads(library)
-    function = library.functions[name]  # by index: a function object of its own
-    function.argtypes = [*_ARGUMENTS[name], _INT, _INT]
-    code = function(*arguments, library.isa, torch.get_num_threads())
+    code = _function(library, name)(*arguments, library.isa, torch.get_num_threads())
     if code:
         raise AssertionError(f"{name} of the native library refused its arguments with code {code}")
+
+
+@cache
+def _function(library: NativeLibrary, name: str) -> Callable[..., int]:
+    """A function of csrc/native.h with its types declared."""
+    function = library.functions[name]  # by index: a function object of its own
+    if name in _WORKSPACES:
+        function.argtypes, function.restype = [*_WORKSPACES[name], _INT], _INT64
+    else:
+        function.argtypes = [*_ARGUMENTS[name], _INT, _INT]
+    return function
 
 
 @cache

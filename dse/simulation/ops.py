@@ -24,7 +24,7 @@ from dse.simulation.gpu import open_gpu, prepare_gpu
 from dse.simulation.native import NativeConv, PermuteKernel
 from dse.simulation.native_library import load
 from dse.simulation.planner import KERNELS, Plan
-from dse.simulation.problem import IntegerConv, integer_conv
+from dse.simulation.problem import IntegerConv, integer_conv, rescale
 from dse.simulation.reference import ReferenceConv
 
 
@@ -137,8 +137,7 @@ def rescaled(conv: PreparedConv, x: torch.Tensor, scale: torch.Tensor, bias: tor
     """
     if isinstance(conv, NativeConv | FactoredConv):
         return conv.rescaled(x, scale, bias)
-    # Separate roundings: a fused multiply-add would depend on how the compiler vectorized it.
-    return conv(x).to(torch.float32).mul_(scale.view(1, -1, 1, 1)).add_(bias.view(1, -1, 1, 1))
+    return rescale(conv(x), scale, bias)
 
 
 def lut_conv2d(

@@ -11,10 +11,10 @@ import torch
 from torch.nn import functional as F
 
 from dse.multipliers.factorization import Factorization
-from dse.simulation.cuda_geometry import geometry, in_32_bits, share, tile_of, wrapped_int32
+from dse.simulation.cuda_geometry import geometry, in_32_bits, share, tile_of
 from dse.simulation.cuda_kernels import Kernels
-from dse.simulation.factored import Planes, unsigned_padded
-from dse.simulation.problem import IntegerConv
+from dse.simulation.factored import Planes
+from dse.simulation.problem import IntegerConv, unsigned_padded, wrapped_int32
 
 _THREADS = 256  # as in planes.cu
 _ROW_TILES = {64: 4, 32: 8, 16: 8}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional as F
 
 from dse.errors import ShapeError
 
@@ -142,3 +143,33 @@ def integer_conv(
         zeros if w_zero_point is None else w_zero_point.to(torch.int64),
         zeros if constant is None else constant.to(torch.int64),
     )
+
+
+def padded(problem: IntegerConv, x: torch.Tensor) -> torch.Tensor:
+    """Codes padded with the zero code, channels last."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    if any(problem.padding):
+        x = F.pad(x, problem.padding, value=problem.x_zero_point).contiguous(memory_format=torch.channels_last)
+    return x
+
+
+def unsigned_padded(problem: IntegerConv, x: torch.Tensor) -> torch.Tensor:
+    """Codes as uint8 `x - x_low`, padded with the zero code, channels last."""
+    codes = padded(problem, x)
+    return codes if codes.dtype == torch.uint8 else codes.view(torch.uint8) ^ 0x80
+
+
+def wrapped_int32(values: torch.Tensor) -> torch.Tensor:
+    """int64 values modulo 2^32 as int32: sums of them are right wherever the whole sum fits."""
+    return ((values + 2**31) % 2**32 - 2**31).to(torch.int32)
+
+
+def rescale(sums: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """`float32(sums) * scale + bias` per output channel.
+
+    Args:
+        sums: `[n, C_out, H, W]`, int32 or float32; float32 ones are worked on in place.
+        scale, bias: float32 `[C_out]`.
+    """
+    # Separate roundings: a fused multiply-add would depend on how the compiler vectorized it.
+    return sums.to(torch.float32).mul_(scale.view(1, -1, 1, 1)).add_(bias.view(1, -1, 1, 1))
