@@ -1,4 +1,4 @@
-"""Speed and memory of the simulation: ResNet-20 on CIFAR-10 images through every unsigned table of EvoApproxLib.
+"""Speed and memory of the simulation: ResNet-20 on CIFAR-10 images through every table of EvoApproxLib.
 
     python benchmarks/bench_simulation.py
 
@@ -45,7 +45,7 @@ ROOT = Path(__file__).resolve().parents[1]
 N_CALIBRATION = 128
 REFERENCE_IMAGES, REFERENCE_TABLES = 8, 3
 MEMORY_IMAGES = (1000, 5000)
-MEMORY_TABLE = "mul8u_QJD"  # the median number of planes
+MEMORY_TABLES = {False: "mul8u_QJD", True: "mul8s_1KR3"}  # by signedness
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,15 @@ class Timing:
 class Bench:
     """The network, `n_images` images and all tables, those of zero cost included, which searches leave out."""
 
-    def __init__(self, data: Path, n_images: int):
-        self.library = load_library(data / "evoapprox", is_signed=False)
+    def __init__(self, data: Path, n_images: int, is_signed: bool):
+        self.library = load_library(data / "evoapprox", is_signed=is_signed)
         preprocessing = default_preprocessing("resnet20")
         self.splits = load_splits(
             "cifar10", data_dir=data, n_calibration=N_CALIBRATION, n_search=n_images, n_report=10,
             preprocessing=preprocessing,
         )  # fmt: skip
         network = create_network("resnet20", weights=data / "weights" / "cifar10_resnet20.pt")
-        self.network = quantize_network(network, self.splits.calibration, scheme=scheme_for(False))
+        self.network = quantize_network(network, self.splits.calibration, scheme=scheme_for(is_signed))
         self.n_multiplications = sum(layer.n_multiplications for layer in self.network.layers)
         self.batch_size = default_batch_size(self.network.layers)
         self.exact = self.library[self.library.exact_index].name
@@ -138,7 +138,7 @@ def time_reference(bench: Bench, names: list[str]) -> float:
 
 def print_rates(options: argparse.Namespace) -> None:
     """One JSON object: G look-ups/s by table, the better of two passes over `options.images`."""
-    bench = Bench(options.data, options.images)
+    bench = Bench(options.data, options.images, options.signed)
     evaluator, rates = bench.evaluator(), {}
     for name in table_names(options, bench):
         bench.time(evaluator, name, options.images)
@@ -151,6 +151,7 @@ def level_rates(options: argparse.Namespace, level: str) -> dict[str, float]:
     """G look-ups/s by table of a process that is held down to an instruction-set level."""
     command = [sys.executable, __file__, "--rates", "--images", str(options.level_images), "--data", str(options.data)]
     command += ["--threads", str(options.threads), *(["--tables", options.tables] if options.tables else [])]
+    command += ["--signed"] if options.signed else []
     environment = {**os.environ, "DSE_ISA": level}
     result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return json.loads(result.stdout)
@@ -169,12 +170,12 @@ def peak_memory_gib() -> float:
 def child_memory_gib(options: argparse.Namespace, name: str, n_images: int) -> float:
     """Peak of a fresh process that evaluates one table on `n_images`."""
     command = [sys.executable, __file__, "--memory-of", name, "--images", str(n_images), "--data", str(options.data)]
-    command += ["--threads", str(options.threads)]
+    command += ["--threads", str(options.threads), *(["--signed"] if options.signed else [])]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def print_memory(options: argparse.Namespace) -> None:
-    bench = Bench(options.data, options.images)
+    bench = Bench(options.data, options.images, options.signed)
     bench.time(bench.evaluator(), options.memory_of, options.images)
     print(peak_memory_gib())
 
@@ -217,7 +218,7 @@ def report(frame: pd.DataFrame, lines: list[str], options: argparse.Namespace) -
     rows = [[f"{v:.2f}" if isinstance(v, float) else str(v) for v in row] for row in frame[list(names)].values.tolist()]
     table = [list(names.values()), ["---"] + ["---:"] * (len(names) - 1), *rows]
     heading = [
-        "# Speed of the simulation: ResNet-20, CIFAR-10, unsigned EvoApproxLib",
+        f"# Speed of the simulation: ResNet-20, CIFAR-10, {'' if options.signed else 'un'}signed EvoApproxLib",
         "",
         f"`{' '.join(['python', *sys.argv])}`",
         "",
@@ -231,7 +232,7 @@ def report(frame: pd.DataFrame, lines: list[str], options: argparse.Namespace) -
 
 
 def run(options: argparse.Namespace) -> None:
-    bench = Bench(options.data, options.images)
+    bench = Bench(options.data, options.images, options.signed)
     evaluator = bench.evaluator()
     names = table_names(options, bench)
     bench.time(evaluator, bench.exact, options.images)
@@ -242,7 +243,8 @@ def run(options: argparse.Namespace) -> None:
         print(f"{t.table:12} {t.planes:4} planes  {t.s_per_1000:7.2f} s/1000  {t.ratio_to_exact:6.2f}", flush=True)
     memory = {f"{len(names)} tables one after another, {options.images} images": peak_memory_gib()}
     for n_images in MEMORY_IMAGES if options.memory else ():
-        memory[f"{MEMORY_TABLE}, {n_images} images"] = child_memory_gib(options, MEMORY_TABLE, n_images)
+        table = MEMORY_TABLES[options.signed]
+        memory[f"{table}, {n_images} images"] = child_memory_gib(options, table, n_images)
     reference_s = time_reference(bench, names[:: max(1, len(names) // REFERENCE_TABLES)][:REFERENCE_TABLES])
     frame = pd.DataFrame(timings)
     frame["speed_up"] = reference_s / frame.s_per_1000
@@ -250,8 +252,9 @@ def run(options: argparse.Namespace) -> None:
         frame[level] = frame.table.map(level_rates(options, level))
     lines = summary(frame, reference_s, bench, memory)
     options.out.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(options.out / "simulation.csv", index=False, float_format="%.6g")
-    (options.out / "simulation.md").write_text(report(frame, lines, options), encoding="utf-8")
+    name = "simulation_signed" if options.signed else "simulation"
+    frame.to_csv(options.out / f"{name}.csv", index=False, float_format="%.6g")
+    (options.out / f"{name}.md").write_text(report(frame, lines, options), encoding="utf-8")
     print("\n".join(lines))
 
 
@@ -260,6 +263,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3, help="pairs of passes for each table")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--signed", action="store_true", help="the signed tables and signed symmetric quantization")
     parser.add_argument("--tables", help="names joined by commas; all by default")
     parser.add_argument("--budget-s", type=float, default=8.0, help="seconds of timed passes for each table")
     parser.add_argument("--levels", default="avx2,portable", help="levels of DSE_ISA to hold down to, by commas")

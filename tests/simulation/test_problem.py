@@ -6,7 +6,7 @@ import torch
 
 from dse.errors import ShapeError
 from dse.multipliers.multiplier import exact_table
-from dse.simulation.problem import INT32_MAX, integer_conv
+from dse.simulation.problem import INT32_MAX, integer_conv, padded, rescale, unsigned_padded, wrapped_int32
 
 WEIGHT = torch.zeros(4, 2, 3, 3, dtype=torch.uint8)
 
@@ -84,3 +84,29 @@ def test_overflow_of_extreme_tables_is_refused(value):
         single.check_range(_table(value))
     with pytest.raises(ShapeError, match="int32"):
         integer_conv(WEIGHT, torch.uint8).check_range(_table(value))
+
+
+@pytest.mark.parametrize(("dtype", "zero_point"), [(torch.uint8, 7), (torch.int8, -3)])
+def test_pads_with_the_zero_code(dtype, zero_point):
+    low = torch.iinfo(dtype).min
+    problem = integer_conv(WEIGHT.to(dtype), dtype, x_zero_point=zero_point, padding=(1, 0, 2, 3))
+    x = torch.arange(2 * 2 * 3 * 3).view(2, 2, 3, 3).sub(low % 5).to(dtype)
+    codes = padded(problem, x)
+    assert codes.dtype == dtype
+    assert codes.is_contiguous(memory_format=torch.channels_last)
+    expected = torch.nn.functional.pad(x.long(), (1, 0, 2, 3), value=zero_point)
+    assert torch.equal(codes.long(), expected)
+    assert unsigned_padded(problem, x).dtype == torch.uint8
+    assert torch.equal(unsigned_padded(problem, x).long(), expected - low)
+
+
+def test_int32_modulo_its_range():
+    values = torch.tensor([0, -1, 2**31 - 1, 2**31, -(2**31) - 1, 5 * 2**32 + 3])
+    assert wrapped_int32(values).tolist() == [0, -1, 2**31 - 1, -(2**31), 2**31 - 1, 3]
+
+
+def test_rescales_with_two_roundings():
+    sums = torch.tensor([[[[16777217]], [[3]]]], dtype=torch.int32)
+    scale, bias = torch.tensor([0.1, 0.1]), torch.tensor([-1677721.6, 1e-9])
+    rounded = np.array([16777216, 3], dtype=np.float32) * np.float32(0.1)  # float32 has no 16777217
+    assert rescale(sums, scale, bias).flatten().tolist() == (rounded + bias.numpy()).tolist()
