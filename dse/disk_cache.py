@@ -8,6 +8,9 @@ import os
 import tempfile
 from pathlib import Path
 
+from dse.errors import RunError
+from dse.files import replace_file
+
 
 def cache_directory() -> Path:
     """Folder of dse's disk caches (created on first write)."""
@@ -22,13 +25,6 @@ def cache_directory() -> Path:
 
 
 def keep(path: Path, data: bytes) -> None:
-    """Writes a file of the cache: readers see the old one or the new one. In a full or read-only folder nothing is."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            try:
-                file.write(data)
-                file.close()
-                os.replace(file.name, path)
-            except OSError:
-                Path(file.name).unlink(missing_ok=True)
+    """Writes a file of the cache in one step. In a full or read-only folder nothing is written."""
+    with contextlib.suppress(RunError):
+        replace_file(path, data)

@@ -108,12 +108,12 @@ class Evaluator:
             stop: one past the last image, at most `n_images`.
         """
         parts = self.correct_in_parts(assignments, start, stop)
-        hits = np.empty((len(assignments), stop - start), dtype=np.bool_)
-        n_done = [0] * len(hits)
+        outcomes = np.empty((len(assignments), stop - start), dtype=np.bool_)
+        n_done = [0] * len(outcomes)
         for row, part in parts:
-            hits[row, n_done[row] : n_done[row] + len(part)] = part
+            outcomes[row, n_done[row] : n_done[row] + len(part)] = part
             n_done[row] += len(part)
-        return hits
+        return outcomes
 
     def correct_in_parts(self, assignments: np.ndarray, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
         """What `correct` returns, piece by piece as it is measured; arguments as there.
@@ -135,8 +135,8 @@ class Evaluator:
             images, labels = self._split.batch(begin, end), self._split.labels[begin:end]
             all_logits = walk_prefixes(segments, distinct, images, use_operators=self._use_operators)
             for equal, logits in zip(rows, all_logits, strict=True):
-                hits = (logits.cpu().argmax(1) == labels).numpy()
-                yield from ((row, hits) for row in equal)
+                found = hits(logits.cpu(), labels).numpy()
+                yield from ((row, found) for row in equal)
 
     def _segments(self) -> SegmentedNetwork:
         """Cut once: that compiles code for every layer."""
@@ -167,6 +167,22 @@ def _check_labels(split: Split, n_classes: int) -> None:
             f"label {largest} has no output: the network has {n_classes} outputs, expected labels in "
             f"0..{n_classes - 1}. Check that network and dataset belong together"
         )
+
+
+def hits(logits: torch.Tensor, labels: torch.Tensor, *, top: int = 1) -> torch.Tensor:
+    """Whether the label is among the `top` best classes, bool `[n]`; of equal logits the first class is the best.
+
+    Args:
+        logits: float `[n, n_classes]`; an image with NaN among them is no hit, unless it is by `argmax` with `top` 1.
+        labels: int64 `[n]`.
+        top: at least 1.
+    """
+    if top == 1:
+        return logits.argmax(1) == labels
+    own = logits.gather(1, labels[:, None])
+    is_before = torch.arange(logits.shape[1]) < labels[:, None]
+    n_better = ((logits > own) | ((logits == own) & is_before)).sum(1)
+    return (n_better < top) & ~logits.isnan().any(1)
 
 
 def default_batch_size(layers: Sequence[LayerInfo], device: torch.device = CPU) -> int:

@@ -16,6 +16,7 @@ LAYERS = {
     "pareto": 1,
     "config": 1,
     "disk_cache": 1,
+    "files": 1,
     "entry_points": 1,
     "multipliers": 1,
     "quantization": 2,

@@ -118,12 +118,19 @@ class IntegerLayer(nn.Module):
         """float32 `[C_out]`: value of one unit of the integer sums."""
         return self.x_scale * self.w_scale
 
-    def quantize(self, x: torch.Tensor) -> torch.Tensor:
-        """Codes `[n, C, H, W]` of a float input; a Linear input `[..., in]` becomes `[prod(...), in, 1, 1]`."""
+    def shaped(self, x: torch.Tensor) -> torch.Tensor:
+        """A float input as `[n, C, H, W]`: a Linear one `[..., in]` becomes `[prod(...), in, 1, 1]`, and modes of
+        padding other than "zeros" are carried out."""
         if self.kind == "linear":
-            x = x.reshape(-1, x.shape[-1], 1, 1)
-        elif self.padding_mode != "zeros":
-            x = F.pad(x, self.float_padding, mode=self.padding_mode)
+            return x.reshape(-1, x.shape[-1], 1, 1)
+        return x if self.padding_mode == "zeros" else F.pad(x, self.float_padding, mode=self.padding_mode)
+
+    def quantize(self, x: torch.Tensor) -> torch.Tensor:
+        """Codes `[n, C, H, W]` of a float input."""
+        return self.quantize_shaped(self.shaped(x))
+
+    def quantize_shaped(self, x: torch.Tensor) -> torch.Tensor:
+        """Codes of what `shaped` gives."""
         library = load()
         if library is None or not x.is_cpu or x.dtype != torch.float32:
             return quantize_affine(x, self.x_scale, self._zero_point, self.problem.x_dtype)
@@ -131,7 +138,10 @@ class IntegerLayer(nn.Module):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """float32 outputs of the layer's usual shape; the argument is named as in torch.nn, for calls by name."""
-        outputs = self.operator(self.quantize(input))
+        return self.unshaped(self.operator(self.quantize(input)), input)
+
+    def unshaped(self, outputs: torch.Tensor, input: torch.Tensor) -> torch.Tensor:
+        """Outputs `[n, C_out, H_out, W_out]` in the shape that `input` asks for."""
         if self.kind == "linear":
             return outputs.reshape(*input.shape[:-1], self.problem.n_outputs)
         return outputs if self.is_channels_last else outputs.contiguous()

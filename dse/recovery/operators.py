@@ -24,6 +24,22 @@ MEMORY_BYTES = 200 * 2**20
 """Packed weights kept at once; the least recently used go first."""
 
 
+@dataclass(frozen=True, eq=False)
+class OperatorParameters:
+    """What a layer computes through a multiplier: `y = scale * (sums - slope * SUM_k x_k) + bias`.
+
+    Attributes:
+        problem: of the sums; its weight codes are those that go into the table.
+        scale, bias: float32 `[C_out]`, on the CPU.
+        slope: likewise, of sum compensation; `None` without.
+    """
+
+    problem: IntegerConv
+    scale: torch.Tensor
+    bias: torch.Tensor
+    slope: torch.Tensor | None
+
+
 @dataclass(frozen=True)
 class Recovery:
     """Accuracy given back without training; each part is independent of the others.
@@ -122,29 +138,41 @@ class OperatorBank:
             self._n_bytes -= dropped.sums.n_bytes
         return operator
 
-    def _make(self, layer_index: int, multiplier_index: int) -> LayerOperator:
-        layer, device = self.network.integer_layers[layer_index], self.device
-        sums, correction = self._sums_and_correction(layer_index, multiplier_index)
-        bias, slope, input_sums = layer.bias, None, None
-        if correction is not None:
-            bias = (layer.bias - layer.scale * correction.offset).to(torch.float32)
-            if correction.slope.any():
-                slope = correction.slope.to(device, torch.float32)
-                input_sums = self.input_sums(layer_index, self.backend)
-        return LayerOperator(sums, layer.scale.to(device), bias.to(device), slope=slope, input_sums=input_sums)
+    def parameters(self, layer_index: int, multiplier_index: int) -> OperatorParameters:
+        """What `operator` computes with, corrections included."""
+        return self._parameters(layer_index, multiplier_index, None)
 
-    def _sums_and_correction(self, layer_index: int, multiplier_index: int) -> tuple[PreparedConv, Correction | None]:
+    def _make(self, layer_index: int, multiplier_index: int) -> LayerOperator:
+        problem, device = self._tuned(layer_index, self.library[multiplier_index]), self.device
+        sums = prepare(problem, self.library[multiplier_index], self.backend, device=device)
+        p = self._parameters(layer_index, multiplier_index, sums)
+        slope = None if p.slope is None else p.slope.to(device)
+        input_sums = None if slope is None else self.input_sums(layer_index, self.backend)
+        return LayerOperator(sums, p.scale.to(device), p.bias.to(device), slope=slope, input_sums=input_sums)
+
+    def _parameters(self, layer_index: int, multiplier_index: int, sums: PreparedConv | None) -> OperatorParameters:
+        layer = self.network.integer_layers[layer_index]
+        problem = self._tuned(layer_index, self.library[multiplier_index])
+        correction = self._correction(layer_index, multiplier_index, problem, sums)
+        if correction is None:
+            return OperatorParameters(problem, layer.scale, layer.bias, None)
+        bias = (layer.bias - layer.scale * correction.offset).to(torch.float32)
+        slope = correction.slope.to(torch.float32) if correction.slope.any() else None
+        return OperatorParameters(problem, layer.scale, bias, slope)
+
+    def _correction(
+        self, layer_index: int, multiplier_index: int, problem: IntegerConv, sums: PreparedConv | None
+    ) -> Correction | None:
         multiplier = self.library[multiplier_index]
-        problem = self._tuned(layer_index, multiplier)
-        sums = prepare(problem, multiplier, self.backend, device=self.device)
         if not self.recovery.is_corrected or multiplier.is_exact:
-            return sums, None
+            return None
         key = (layer_index, multiplier_index)
         if key not in self._corrections:
             # Measured through a fast backend, whichever evaluates: all of them agree bit for bit.
-            fast = prepare(problem, multiplier, device=self.device) if self.backend == "reference" else sums
-            self._corrections[key] = self._fit(layer_index, fast)
-        return sums, self._corrections[key]
+            if sums is None or self.backend == "reference":
+                sums = prepare(problem, multiplier, device=self.device)
+            self._corrections[key] = self._fit(layer_index, sums)
+        return self._corrections[key]
 
     def error_table(self, layer_index: int) -> np.ndarray:
         """What every multiplier is off by in a layer, with the weight tuning in force.
@@ -209,12 +237,12 @@ class OperatorBank:
         """`SUM_k x_k` of every output, repeated for each channel of a group, from codes on the operators' device."""
         key = (layer_index, backend)
         if key not in self._input_sums:
-            problem = _input_sum_problem(self.network.integer_layers[layer_index].problem)
+            problem = input_sum_problem(self.network.integer_layers[layer_index].problem)
             self._input_sums[key] = prepare(problem, self._exact, backend, device=self.device)
         return self._input_sums[key]
 
 
-def _input_sum_problem(problem: IntegerConv) -> IntegerConv:
+def input_sum_problem(problem: IntegerConv) -> IntegerConv:
     """`SUM_k x_k` of every output, `[n, C_out, H_out, W_out]`: weights of 1, exact products."""
     p = problem
     return integer_conv(

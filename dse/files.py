@@ -1,0 +1,29 @@
+"""Files written in one step, so that a crash at any moment leaves the old one or the new one."""
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+from dse.errors import RunError
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file in one step: readers see the old one or the new one, a crash leaves one of them.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the permissions"
+        raise RunError(f"cannot write {path}: {error.strerror}. Nothing was lost: {remedy} and repeat") from None
