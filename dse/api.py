@@ -25,6 +25,7 @@ OPTIONS = {
     "confirm_images": "data.confirm_images",
     "calibration_images": "data.calibration_images",
     "report_images": "data.report_images",
+    "top": "data.top",
     "library": "library.path",
     "signed": "library.signed",
     "compile_c": "library.compile_c",
@@ -85,6 +86,7 @@ def explore(
     confirm_images: int | None = None,
     calibration_images: int | None = None,
     report_images: int | None = None,
+    top: int | None = None,
     library: Any = None,
     signed: bool | None = None,
     compile_c: bool | None = None,
@@ -132,6 +134,7 @@ def explore(
         confirm_images: on how many of the search images the best designs are measured again, to choose the front.
         calibration_images: how many fix the ranges.
         report_images: how many measure the front.
+        top: an image counts where its label is among so many best classes.
         library: `builtin`, a path, or a `Library`.
         signed: use the library's signed multipliers.
         compile_c: allow C sources in the library to be compiled and run.

@@ -116,6 +116,7 @@ def explore(
     confirm_images: Annotated[int | None, _option("Images that decide what is on the front.", _INPUT)] = None,
     calibration_images: CalibrationImages = None,
     report_images: Annotated[int | None, _option("Images that measure the front, at the end.", _INPUT)] = None,
+    top: Annotated[int | None, _option("Best classes that a label may be among; 1.", _INPUT)] = None,
     library: Annotated[str | None, _option("builtin, a table file or a folder.", _INPUT, metavar="PATH")] = None,
     signed: Annotated[bool | None, _option("Which multipliers of it.", _INPUT, "--signed/--unsigned")] = None,
     compile_c: Annotated[bool | None, _option("Compile and run C sources; only those you trust.", _INPUT)] = None,

@@ -54,7 +54,8 @@ class DataConfig(_Table):
     """`dataset`: a dataset name or `module:function`; counts are images, `None` means as many as the split has.
 
     `images` steer the search; `confirm_images` are these and more, on which the best designs are measured again to
-    decide which are on the front; `report_images` are others, that measure the front at the end.
+    decide which are on the front; `report_images` are others, that measure the front at the end. `top`: an image counts
+    where its label is among so many best classes.
     """
 
     dataset: str = "digits"
@@ -64,6 +65,7 @@ class DataConfig(_Table):
     confirm_images: Count | None = None
     calibration_images: Count = 512
     report_images: Count | None = None
+    top: Count = 1
 
 
 class LibraryConfig(_Table):
@@ -258,6 +260,8 @@ def differences(old: RunConfig, new: RunConfig) -> Iterator[tuple[str, Any, Any]
 def default_run_name(config: RunConfig) -> str:
     """Name of the run directory where none is given: the same configuration finds its directory again."""
     data = config.model_dump(mode="json", exclude={EXECUTION_TABLE})
+    if config.data.top == 1:  # runs of before there was a choice keep their names
+        del data["data"]["top"]
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]
     words = (config.network.name.rpartition(":")[2], config.data.dataset.rpartition(":")[2], digest)
     return "-".join(re.sub(r"[^\w.]+", "_", word) for word in words)

@@ -38,11 +38,13 @@ class Evaluator:
         split: labeled images.
         batch_size: images simulated at once; memory grows with it, results do not depend on it. By default as many as
             suit the device of the bank.
+        top: an image is classified correctly where its label is among so many best classes, see `hits`.
     """
 
-    def __init__(self, bank: OperatorBank, split: Split, *, batch_size: int | None = None):
+    def __init__(self, bank: OperatorBank, split: Split, *, batch_size: int | None = None, top: int = 1):
         _check_labels(split, bank.network.n_classes)
-        self._bank, self._split = bank, split
+        _check_top(top, bank.network.n_classes)
+        self._bank, self._split, self._top = bank, split, top
         self._batch_size = batch_size or default_batch_size(bank.network.layers, bank.device)
         self._segmented: SegmentedNetwork | None = None
 
@@ -77,7 +79,7 @@ class Evaluator:
 
     @property
     def fingerprint(self) -> str:
-        """sha256, hexadecimal, of network, quantization, library, recovery and data."""
+        """sha256, hexadecimal, of network, quantization, library, recovery, data and what counts as correct."""
         bank = self._bank
         parts = (
             str(SIMULATION_VERSION),
@@ -86,12 +88,13 @@ class Evaluator:
             repr(bank.recovery),
             bank.calibration_fingerprint,
             self._split.fingerprint,
+            *([] if self._top == 1 else [f"top {self._top}"]),
         )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def with_split(self, split: Split) -> "Evaluator":
         """The same network and operators on other images."""
-        other = Evaluator(self._bank, split, batch_size=self._batch_size)
+        other = Evaluator(self._bank, split, batch_size=self._batch_size, top=self._top)
         other._segmented = self._segments()
         return other
 
@@ -135,7 +138,7 @@ class Evaluator:
             images, labels = self._split.batch(begin, end), self._split.labels[begin:end]
             all_logits = walk_prefixes(segments, distinct, images, use_operators=self._use_operators)
             for equal, logits in zip(rows, all_logits, strict=True):
-                found = hits(logits.cpu(), labels).numpy()
+                found = hits(logits.cpu(), labels, top=self._top).numpy()
                 yield from ((row, found) for row in equal)
 
     def _segments(self) -> SegmentedNetwork:
@@ -166,6 +169,13 @@ def _check_labels(split: Split, n_classes: int) -> None:
         raise DataError(
             f"label {largest} has no output: the network has {n_classes} outputs, expected labels in "
             f"0..{n_classes - 1}. Check that network and dataset belong together"
+        )
+
+
+def _check_top(top: int, n_classes: int) -> None:
+    if not 1 <= top < max(n_classes, 2):
+        raise ConfigError(
+            f"top is {top}: expected 1 to {max(n_classes, 2) - 1}, fewer than the {n_classes} classes of the network"
         )
 
 
@@ -212,6 +222,7 @@ def build_evaluator(
     backend: str = "auto",
     device: str = "auto",
     batch_size: int | None = None,
+    top: int = 1,
 ) -> Evaluator:
     """An `Evaluator` of `network` on `split`.
 
@@ -224,16 +235,17 @@ def build_evaluator(
         backend: "auto", or another of `dse.simulation.ops.BACKENDS`.
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
         batch_size: images simulated at once, see `Evaluator`.
+        top: best classes that the label may be among, see `Evaluator`.
 
     Raises:
-        ConfigError: a backend or device that is unknown or not here.
+        ConfigError: a backend or device that is unknown or not here, or `top` of more classes than there are.
     """
     where = find_device(device)
     if backend == "gpu" and where == CPU:
         raise ConfigError("backend 'gpu' needs a GPU, and this evaluation is on the CPU: use backend 'auto'")
     recovery = recovery or Recovery()
     bank = OperatorBank(network, library, calibration, recovery=recovery, backend=backend, device=where)
-    return Evaluator(bank, split, batch_size=batch_size)
+    return Evaluator(bank, split, batch_size=batch_size, top=top)
 
 
 def assignment_indices(library: Library, assignments: Sequence[str | Sequence[str]], n_layers: int) -> np.ndarray:

@@ -103,3 +103,8 @@ def test_run_name_follows_the_configuration():
     assert default_run_name(one).startswith("small-digits-")
     assert default_run_name(one) == default_run_name(parse_config("[network]\nname = 'my_nets:small'"))
     assert default_run_name(one) != default_run_name(RunConfig())
+
+
+def test_default_name_is_that_of_runs_before_top_could_be_chosen():
+    assert default_run_name(RunConfig()) == "digits_cnn-digits-dde13ac4"
+    assert default_run_name(parse_config("[data]\ntop = 5")) != default_run_name(RunConfig())

@@ -219,15 +219,37 @@ def test_with_split():
         {"recovery": Recovery(weight_tuning="uniform")},
         {"library": tiny_library()[1:]},
         {"q": {"per_channel": False}},
+        {"top": 2},
     ],
 )
 def test_fingerprint_follows_what_decides_the_accuracy(change):
     assert _evaluator(**change).fingerprint != _evaluator().fingerprint
 
 
-@pytest.mark.parametrize("same", [{"backend": "reference"}, {"batch_size": 3}, {"recovery": Recovery()}])
+@pytest.mark.parametrize("same", [{"backend": "reference"}, {"batch_size": 3}, {"recovery": Recovery()}, {"top": 1}])
 def test_fingerprint_follows_nothing_else(same):
     assert _evaluator(**same).fingerprint == _evaluator().fingerprint
+
+
+@pytest.mark.parametrize("top", [2, 3])
+def test_top_counts_labels_among_the_best_classes(top):
+    evaluator, assignment = _evaluator(top=top), _assignments(3)[2:]
+    network = evaluator.bank.network
+    found = evaluator.correct(assignment, 0, 70)[0]
+    for index, layer in enumerate(network.integer_layers):
+        layer.operator = evaluator.bank.operator(index, int(assignment[0, index]))
+    best = network(SEARCH.batch(0, 70)).topk(top).indices
+    assert np.array_equal(found, (best == SEARCH.labels[:, None]).any(1).numpy())
+    assert (found >= _evaluator().correct(assignment, 0, 70)[0]).all()
+    assert np.array_equal(
+        evaluator.with_split(CALIBRATION)(assignment), _evaluator(search=CALIBRATION, top=top)(assignment)
+    )
+
+
+@pytest.mark.parametrize("top", [0, 4, 5])
+def test_top_of_all_classes_is_refused(top):
+    with pytest.raises(ConfigError, match=f"top is {top}: expected 1 to 3, fewer than the 4 classes"):
+        _evaluator(top=top)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.config import RunConfig
 from dse.errors import RunError
 from dse.robustness.tolerances import Tolerances
 from dse.runs.results import Run
@@ -53,7 +54,7 @@ def front_data(run: Run) -> FrontData:
     exact_searched = searched.loc[searched["assignment"] == exact["assignment"], "accuracy"].iloc[0]
     config = run.config
     return FrontData(
-        title=f"{config.network.name}, {config.data.dataset}, accelerator {config.accelerator.kind}",
+        title=_front_title(config),
         energy_saved_pct=front["energy_saved_pct"].to_numpy(np.float64),
         accuracy_lost_points=100 * (exact["accuracy"] - front["accuracy"].to_numpy(np.float64)),
         lost_low=100 * (exact["accuracy"] - front["accuracy_high"].to_numpy(np.float64)),
@@ -63,6 +64,11 @@ def front_data(run: Run) -> FrontData:
         dominated_lost_points=100 * (exact_searched - others["accuracy"].to_numpy(np.float64)),
         n_images_report=int(exact["n_images_report"]),
     )
+
+
+def _front_title(config: RunConfig) -> str:
+    accuracy = "" if config.data.top == 1 else f", top-{config.data.top} accuracy"
+    return f"{config.network.name}, {config.data.dataset}, accelerator {config.accelerator.kind}{accuracy}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ their effects add up, and the accuracy saturates at chance:
 
     v[l, m] = (residual_std[l, m] / output_std[l])^2            from `error_model`, nothing simulated
     D(a)    = SUM_l s_l v[l, a_l]
-    loss(a) = loss_max (1 - exp(-D(a)^g)),   loss_max = exact accuracy - 1 / n_classes
+    loss(a) = loss_max (1 - exp(-D(a)^g)),   loss_max = exact accuracy - top / n_classes
 
 The sensitivities `s_l > 0` and the exponent `g` are fitted to measured losses: maximum a posteriori under lognormal
 priors (centered on learned AGN sensitivities, with a scale common to all layers), by nonlinear least squares. A
@@ -170,7 +170,13 @@ class Surrogate:
 
 
 def make_surrogate(
-    noise: ArrayLike, *, exact_accuracy: float, n_classes: int, n_images: int, sensitivity: ArrayLike | None = None
+    noise: ArrayLike,
+    *,
+    exact_accuracy: float,
+    n_classes: int,
+    n_images: int,
+    top: int = 1,
+    sensitivity: ArrayLike | None = None,
 ) -> Surrogate:
     """A surrogate that nothing was measured for yet.
 
@@ -179,6 +185,7 @@ def make_surrogate(
         exact_accuracy: of the exact network on the images that losses are measured on, above chance.
         n_classes: of the network.
         n_images: images a loss is measured on.
+        top: best classes that a label may be among.
         sensitivity: prior `s_l` up to a common factor, float [n_layers], > 0; as AGN learns them. None: all equal.
 
     Raises:
@@ -188,11 +195,11 @@ def make_surrogate(
     noise = np.asarray(noise, dtype=np.float64)
     if noise.ndim != 2 or not (noise >= 0).all():
         raise ConfigError(f"noise of shape {noise.shape}: expected [n_layers, n_multipliers] without negatives or NaN")
-    loss_max = exact_accuracy - 1.0 / n_classes
+    loss_max = exact_accuracy - top / n_classes
     if loss_max <= 0:
         raise ConfigError(
-            f"the exact network has accuracy {exact_accuracy:.3f}, chance is {1 / n_classes:.3f}: there is nothing to "
-            "lose. Check that weights, dataset and preprocessing belong together"
+            f"the exact network has accuracy {exact_accuracy:.3f}, chance is {top / n_classes:.3f}: there is nothing "
+            "to lose. Check that weights, dataset and preprocessing belong together"
         )
     n_layers = len(noise)
     relative = np.ones(n_layers) if sensitivity is None else np.asarray(sensitivity, dtype=np.float64)

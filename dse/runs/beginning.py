@@ -85,12 +85,13 @@ def begin_search(
 
 
 def _screen(config: RunConfig, prepared: Prepared, exact_accuracy: float, known: Foreknowledge) -> Screen | None:
-    if exact_accuracy <= 1 / prepared.n_classes:
+    top = config.data.top
+    if exact_accuracy <= top / prepared.n_classes:
         _log.warning(
             "the exact network has accuracy %.3f, chance is %.3f: there is no loss to predict, so the search goes on "
             "without a surrogate. Check that weights, dataset and preprocessing belong together",
             exact_accuracy,
-            1 / prepared.n_classes,
+            top / prepared.n_classes,
         )
         return None
     model = make_surrogate(
@@ -98,6 +99,7 @@ def _screen(config: RunConfig, prepared: Prepared, exact_accuracy: float, known:
         exact_accuracy=exact_accuracy,
         n_classes=prepared.n_classes,
         n_images=prepared.evaluator.n_images,
+        top=top,
         sensitivity=known.sensitivity,
     )
     floor = config.search.accuracy_floor

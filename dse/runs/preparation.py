@@ -251,6 +251,7 @@ def _load(config: RunConfig, inputs: Inputs, library: Library) -> Loaded:
         backend=config.execution.backend,
         device=config.execution.device,
         batch_size=config.execution.batch_size,
+        top=config.data.top,
     )
     hashes = {
         "network": integer_network.fingerprint(),

@@ -112,6 +112,8 @@ def test_refusals(noise):
         surrogate_of(-noise)
     with pytest.raises(ConfigError, match="nothing to lose"):
         make_surrogate(noise, exact_accuracy=0.1, n_classes=10, n_images=100)
+    with pytest.raises(ConfigError, match=r"chance is 0.500"):
+        make_surrogate(noise, exact_accuracy=0.5, n_classes=10, n_images=100, top=5)
     with pytest.raises(ShapeError, match="positive sensitivities"):
         surrogate_of(noise, sensitivity=np.zeros(N_LAYERS))
     with pytest.raises(ShapeError, match=r"\[n, 8\]"):
