@@ -11,11 +11,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "Cost": "dse.multipliers.multiplier",
     "DseError": "dse.errors",
+    "ExportedNetwork": "dse.export.reader",
     "Library": "dse.multipliers.library",
     "Multiplier": "dse.multipliers.multiplier",
     "Run": "dse.runs.results",
     "evaluate": "dse.api",
     "explore": "dse.api",
+    "load_exported": "dse.export.reader",
     "load_library": "dse.multipliers.library",
     "lut_conv2d": "dse.simulation.ops",
     "lut_linear": "dse.simulation.ops",
@@ -26,12 +28,14 @@ _HOMES = {
 __all__ = [
     "Cost",
     "DseError",
+    "ExportedNetwork",
     "Library",
     "Multiplier",
     "Run",
     "__version__",
     "evaluate",
     "explore",
+    "load_exported",
     "load_library",
     "lut_conv2d",
     "lut_linear",
@@ -42,6 +46,7 @@ __all__ = [
 if TYPE_CHECKING:
     from dse.api import evaluate, explore, tolerances
     from dse.errors import DseError
+    from dse.export.reader import ExportedNetwork, load_exported
     from dse.multipliers.library import Library, load_library
     from dse.multipliers.multiplier import Cost, Multiplier
     from dse.runs.results import Run, open_run
