@@ -11,13 +11,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "Cost": "dse.multipliers.multiplier",
     "DseError": "dse.errors",
-    "ExportedNetwork": "dse.export.reader",
+    "ExportedNetwork": "dse.exported.reader",
     "Library": "dse.multipliers.library",
     "Multiplier": "dse.multipliers.multiplier",
     "Run": "dse.runs.results",
     "evaluate": "dse.api",
     "explore": "dse.api",
-    "load_exported": "dse.export.reader",
+    "load_exported": "dse.exported.reader",
     "load_library": "dse.multipliers.library",
     "lut_conv2d": "dse.simulation.ops",
     "lut_linear": "dse.simulation.ops",
@@ -46,7 +46,7 @@ __all__ = [
 if TYPE_CHECKING:
     from dse.api import evaluate, explore, tolerances
     from dse.errors import DseError
-    from dse.export.reader import ExportedNetwork, load_exported
+    from dse.exported.reader import ExportedNetwork, load_exported
     from dse.multipliers.library import Library, load_library
     from dse.multipliers.multiplier import Cost, Multiplier
     from dse.runs.results import Run, open_run

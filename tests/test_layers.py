@@ -27,7 +27,7 @@ LAYERS = {
     "evaluation": 3,
     "robustness": 3,
     "recovery": 3,
-    "export": 4,
+    "exported": 4,
     "search": 4,
     "runs": 5,
     "reporting": 6,

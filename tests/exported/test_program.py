@@ -6,7 +6,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from dse.errors import NetworkError
-from dse.export.program import encode_program
+from dse.exported.program import encode_program
 from dse.networks.convert import quantize_network
 from dse.quantization.affine import scheme_for
 from dse.testing.tiny import randomize, tiny_network

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from dse.errors import NetworkError, ShapeError
-from dse.export.interpreter import Interpreter
-from dse.export.schema import NodeRecord
+from dse.exported.interpreter import Interpreter
+from dse.exported.schema import NodeRecord
 
 X = torch.arange(4.0)
 REF = {"node": "x"}

@@ -7,9 +7,9 @@ import torch
 
 from dse.datasets import load_splits
 from dse.errors import DataError, NetworkError, ShapeError
-from dse.export.reader import ExportedNetwork, load_exported
-from dse.export.schema import AccuracyRecord
-from dse.export.writer import write_exported
+from dse.exported.reader import ExportedNetwork, load_exported
+from dse.exported.schema import AccuracyRecord
+from dse.exported.writer import write_exported
 from dse.multipliers.library import load_library
 from dse.networks.zoo import create_network
 from dse.recovery.operators import Recovery

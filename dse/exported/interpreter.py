@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from dse.errors import DseError, NetworkError, unknown_name
-from dse.export.operations import ATTRIBUTES, FUNCTIONS, METHODS, call_method, read_attribute
-from dse.export.schema import NodeRecord
-from dse.export.values import decode, references, resolve
+from dse.exported.operations import ATTRIBUTES, FUNCTIONS, METHODS, call_method, read_attribute
+from dse.exported.schema import NodeRecord
+from dse.exported.values import decode, references, resolve
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from dse.errors import NetworkError
-from dse.export.reader import load_exported
-from dse.export.schema import AccuracyRecord
-from dse.export.writer import write_exported
+from dse.exported.reader import load_exported
+from dse.exported.schema import AccuracyRecord
+from dse.exported.writer import write_exported
 from dse.multipliers.library import Library
 from dse.multipliers.multiplier import Cost, Multiplier, exact_table
 from dse.networks.architectures.mobilenet import MobileNetV2

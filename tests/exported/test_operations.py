@@ -9,10 +9,10 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from dse.export.interpreter import Interpreter
-from dse.export.operations import ATTRIBUTES, FUNCTIONS, METHODS, call_method, function_name, read_attribute
-from dse.export.program import encode_program
-from dse.export.schema import NodeRecord
+from dse.exported.interpreter import Interpreter
+from dse.exported.operations import ATTRIBUTES, FUNCTIONS, METHODS, call_method, function_name, read_attribute
+from dse.exported.program import encode_program
+from dse.exported.schema import NodeRecord
 
 X = torch.rand(2, 4, 6, 6, generator=torch.Generator().manual_seed(0)) + 0.25
 IMAGE = X.contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
-"""The graph of a traced network as a program: nodes in the JSON form of `dse.export.schema`, modules and tensors.
+"""The graph of a traced network as a program: nodes in the JSON form of `dse.exported.schema`, modules and tensors.
 
 torch.fx has a node for every call that the network's `forward` makes. What is called must be on the lists of
-`dse.export.operations` and `dse.export.modules`; anything else is refused here, by the name of its node.
+`dse.exported.operations` and `dse.exported.modules`; anything else is refused here, by the name of its node.
 """
 
 import builtins
@@ -13,10 +13,10 @@ import torch
 from torch import fx, nn
 
 from dse.errors import NetworkError
-from dse.export.modules import WITHOUT_EFFECT, is_plain, settings_of
-from dse.export.operations import ATTRIBUTES, FUNCTIONS, METHODS, function_name
-from dse.export.schema import ModuleRecord, NodeRecord
-from dse.export.values import encode
+from dse.exported.modules import WITHOUT_EFFECT, is_plain, settings_of
+from dse.exported.operations import ATTRIBUTES, FUNCTIONS, METHODS, function_name
+from dse.exported.schema import ModuleRecord, NodeRecord
+from dse.exported.values import encode
 from dse.networks.convert import IntegerNetwork
 
 ARRAY_TYPES = {

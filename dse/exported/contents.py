@@ -4,10 +4,10 @@ import torch
 from numpy.typing import NDArray
 
 from dse.errors import NetworkError, ShapeError
-from dse.export.interpreter import Interpreter
-from dse.export.modules import make_module
-from dse.export.schema import Document
-from dse.export.values import decode
+from dse.exported.interpreter import Interpreter
+from dse.exported.modules import make_module
+from dse.exported.schema import Document
+from dse.exported.values import decode
 from dse.multipliers.multiplier import Multiplier
 from dse.networks.layers import IntegerLayer
 from dse.simulation.problem import integer_conv

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import fx
 
 from dse.errors import NetworkError
-from dse.export.values import Reference, decode, encode, references, resolve
+from dse.exported.values import Reference, decode, encode, references, resolve
 
 NODES = [fx.Graph().placeholder(name) for name in ("a", "b")]
 NAMES = {node: node.name for node in NODES}

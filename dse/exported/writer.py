@@ -1,4 +1,4 @@
-"""Writes a network with its operating points to two files that stand alone; see `dse.export.schema`.
+"""Writes a network with its operating points to two files that stand alone; see `dse.exported.schema`.
 
 Before anything is written, the export is read back and must give the logits of the network, bit for bit, on a few
 images at every operating point.
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from dse import __version__
 from dse.cost.energy import relative_energy
 from dse.errors import MultiplierError, NetworkError
-from dse.export.bundle import pack, unpack, write_files
-from dse.export.program import encode_program
-from dse.export.reader import ExportedNetwork
-from dse.export.schema import (
+from dse.exported.bundle import pack, unpack, write_files
+from dse.exported.program import encode_program
+from dse.exported.reader import ExportedNetwork
+from dse.exported.schema import (
     SCHEMA,
     VERSION,
     AccuracyRecord,

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dse.export.writer import Description
+from dse.exported.writer import Description
 from dse.networks.convert import quantize_network
 from dse.quantization.affine import scheme_for
 from dse.recovery.operators import OperatorBank, Recovery

@@ -102,8 +102,8 @@ class ModuleRecord(_Record):
     """A module of torch.nn between layers, in eval mode.
 
     Attributes:
-        kind: class of torch.nn, see `dse.export.modules`.
-        settings: arguments of its constructor, in the form of `dse.export.values`.
+        kind: class of torch.nn, see `dse.exported.modules`.
+        settings: arguments of its constructor, in the form of `dse.exported.values`.
         tensors: parameters and buffers by name: index `t` of the array.
     """
 
@@ -128,7 +128,7 @@ class NodeRecord(_Record):
             "attribute": an attribute of `torch.Tensor`, read from its only argument.
             "output": its only argument are the logits; the last node.
         target: see `op`; absent where it has no meaning.
-        args, kwargs: in the form of `dse.export.values`; they refer to earlier nodes.
+        args, kwargs: in the form of `dse.exported.values`; they refer to earlier nodes.
     """
 
     name: str

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from dse.errors import NetworkError
-from dse.export.schema import SCHEMA, VERSION, Document
+from dse.exported.schema import SCHEMA, VERSION, Document
 from dse.files import replace_file
 
 _SUFFIXES = (".npz", ".json")
@@ -124,7 +124,7 @@ def _document(text: bytes, where: str) -> Document:
         place = ".".join(str(part) for part in first["loc"])
         raise NetworkError(
             f"{where}: the .json file is wrong at {place}: {first['msg']} ({error.error_count()} such places). "
-            "Expected what `dse.export.schema` describes; export the network again"
+            "Expected what `dse.exported.schema` describes; export the network again"
         ) from None
 
 

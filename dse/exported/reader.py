@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from dse.datasets import Split
 from dse.errors import DataError, ShapeError
 from dse.evaluation import default_batch_size, even_batches, hits
-from dse.export.bundle import file_paths, read_files, unpack
-from dse.export.contents import Contents
-from dse.export.schema import Document, LayerRecord
+from dse.exported.bundle import file_paths, read_files, unpack
+from dse.exported.contents import Contents
+from dse.exported.schema import Document, LayerRecord
 from dse.multipliers.families import exact
 from dse.networks.layers import LayerInfo, LayerOperator
 from dse.recovery.operators import input_sum_problem
@@ -54,7 +54,7 @@ class ExportedNetwork:
         backend: of the simulation.
 
     Attributes:
-        document: the `.json` file, see `dse.export.schema`.
+        document: the `.json` file, see `dse.exported.schema`.
         multipliers: those that any point uses, with their tables; costs are in `document`.
 
     Raises:

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from dse.errors import NetworkError
-from dse.export.modules import KINDS, WITHOUT_EFFECT, is_plain, make_module, settings_of
-from dse.export.values import decode, encode
+from dse.exported.modules import KINDS, WITHOUT_EFFECT, is_plain, make_module, settings_of
+from dse.exported.values import decode, encode
 from dse.testing.tiny import randomize
 
 X = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=torch.channels_last)

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from dse.errors import NetworkError
-from dse.export.contents import Contents
-from dse.export.schema import Document
-from dse.export.writer import _document
+from dse.exported.contents import Contents
+from dse.exported.schema import Document
+from dse.exported.writer import _document
 from dse.multipliers.multiplier import Multiplier
 from dse.recovery.operators import Recovery
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from dse.errors import NetworkError, RunError
-from dse.export.bundle import file_paths, pack, read_files, unpack, write_files
-from dse.export.schema import SCHEMA, Document
-from dse.export.writer import _document
+from dse.exported.bundle import file_paths, pack, read_files, unpack, write_files
+from dse.exported.schema import SCHEMA, Document
+from dse.exported.writer import _document
 from dse.testing.tiny import tiny_network
 
 from .networks import described, switchable
