@@ -21,7 +21,9 @@ _HOMES = {
     "load_library": "dse.multipliers.library",
     "lut_conv2d": "dse.simulation.ops",
     "lut_linear": "dse.simulation.ops",
+    "open_points": "dse.runs.point_set",
     "open_run": "dse.runs.results",
+    "operating_points": "dse.api_points",
     "tolerances": "dse.api",
 }
 
@@ -39,16 +41,20 @@ __all__ = [
     "load_library",
     "lut_conv2d",
     "lut_linear",
+    "open_points",
     "open_run",
+    "operating_points",
     "tolerances",
 ]
 
 if TYPE_CHECKING:
     from dse.api import evaluate, explore, tolerances
+    from dse.api_points import operating_points
     from dse.errors import DseError
     from dse.exported.reader import ExportedNetwork, load_exported
     from dse.multipliers.library import Library, load_library
     from dse.multipliers.multiplier import Cost, Multiplier
+    from dse.runs.point_set import open_points
     from dse.runs.results import Run, open_run
     from dse.simulation.ops import lut_conv2d, lut_linear
 

@@ -85,7 +85,7 @@ def _option(help_text: str, panel: str, *names: str, metavar: str | None = None)
 
 
 _INPUT, _INTEGER, _SEARCH, _EXECUTION = "Network, data, multipliers", "Quantization and recovery", "Search", "Execution"
-_LEARNING = "Learning"
+_LEARNING, _POINTS = "Learning", "Operating points"
 
 RunFile = Annotated[Path | None, typer.Argument(help="A TOML run file; options win over it.", metavar="RUN.toml")]
 NetworkName = Annotated[str | None, _option("Zoo name or MODULE:FUNCTION.", _INPUT, metavar="NAME")]
@@ -229,7 +229,8 @@ def tolerances(
     path = out or default_sweep_path(config)
     with terminal.SweepWatch() as watch, _terminable():
         try:
-            found = sweep_config(config, _numbers(coefficients), device=device, out=path, watch=watch)
+            values = _numbers(coefficients, "--coefficients", "0.1,0.2,0.5")
+            found = sweep_config(config, values, device=device, out=path, watch=watch)
         except KeyboardInterrupt:
             watch.close()
             terminal.print_note(f"interrupted; what was learned is in {path}. Repeat the same command to continue")
@@ -237,11 +238,65 @@ def tolerances(
     terminal.print_tolerances(found, output_format, path=path)
 
 
-def _numbers(text: str | None) -> list[float] | None:
+def _numbers(text: str | None, option: str, example: str) -> tuple[float, ...] | None:
     try:
-        return None if text is None else [float(word) for word in text.split(",")]
+        return None if text is None else tuple(float(word) for word in text.split(","))
     except ValueError:
-        raise ConfigError(f"--coefficients {text}: expected numbers with commas between them, as 0.1,0.2,0.5") from None
+        raise ConfigError(f"{option} {text}: expected numbers with commas between them, as {example}") from None
+
+
+@app.command("operating-points")
+def operating_points(
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="A run directory; by default that of `dse explore` without options.", metavar="[RUN]"),
+    ] = None,
+    multipliers: Annotated[int, _option("How many may be built; default 4.", _POINTS, metavar="N")] = 4,
+    points: Annotated[int, _option("How many operating points; default 3.", _POINTS, metavar="M")] = 3,
+    method: Annotated[
+        str | None, _option("kmeans (QoS-Nets), enumerate (all subsets) or search.", _POINTS, metavar="NAME")
+    ] = None,
+    scales: Annotated[
+        str | None, _option("Of the tolerances, one a point; default 0.3,1,2 for 3.", _POINTS, metavar="NUMBERS")
+    ] = None,
+    max_loss: Annotated[
+        str | None,
+        _option("Percentage points a point may lose on the search images, as 0.3,1,2.3.", _POINTS, metavar="NUMBERS"),
+    ] = None,
+    accuracy_floor: Annotated[float | None, _option("No point falls below; 0 to 1.", _POINTS)] = None,
+    coefficient: Annotated[float | None, _option("AGN's reward for noise; default as the run.", _POINTS)] = None,
+    evaluations: Annotated[int, _option("Designs that a search may simulate; default 500.", _SEARCH)] = 500,
+    seed: Annotated[int, _option("Same seed, same points; default 0.", _SEARCH)] = 0,
+    out: Annotated[Path | None, _option("Directory; default in the run.", _EXECUTION, metavar="DIR")] = None,
+    output_format: FormatOption = Format.table,
+) -> None:
+    """Choose few multipliers for several operating points, each a multiplier of them for every layer.
+
+    The run gives network, data and multipliers; it need not be finished. For example
+
+        dse operating-points runs/resnet20 --multipliers 3 --points 3 --max-loss 0.3,1,2.3
+
+    The same command continues an interrupted choice; a finished one is only printed.
+    """
+    from dse.api_points import choose_and_draw, default_run
+    from dse.reporting.terminal_points import PointsWatch, print_points
+    from dse.runs.point_set import PointSettings
+
+    settings = PointSettings(
+        multipliers, points, method, _numbers(scales, "--scales", "0.3,1,2"),
+        _numbers(max_loss, "--max-loss", "0.3,1,2.3"), accuracy_floor, evaluations, seed, coefficient,
+    )  # fmt: skip
+    with _terminable():
+        try:
+            if run is None:
+                with terminal.Watch() as watch:
+                    run = default_run(watch)
+            with PointsWatch() as watch:
+                found = choose_and_draw(run, settings, out=out, watch=watch)
+        except KeyboardInterrupt:
+            terminal.print_note("interrupted; everything measured is kept. Repeat the same command to continue")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+    print_points(found, output_format)
 
 
 @app.command()

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from dse.config import RunConfig
 from dse.errors import RunError
 from dse.robustness.tolerances import Tolerances
-from dse.runs.results import Run
+from dse.runs.point_set import PointSet
+from dse.runs.results import Run, open_run
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +68,12 @@ def front_data(run: Run) -> FrontData:
 
 
 def _front_title(config: RunConfig) -> str:
-    accuracy = "" if config.data.top == 1 else f", top-{config.data.top} accuracy"
-    return f"{config.network.name}, {config.data.dataset}, accelerator {config.accelerator.kind}{accuracy}"
+    return f"{config.network.name}, {config.data.dataset}{_top(config)}, accelerator {config.accelerator.kind}"
+
+
+def _top(config: RunConfig) -> str:
+    """Which accuracy is meant, where it is not that of the best class."""
+    return "" if config.data.top == 1 else f" (top {config.data.top})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,3 +158,57 @@ def tolerance_data(found: Sequence[Tolerances], *, title: str) -> ToleranceData:
         is_saturated=np.stack([each.is_saturated for each in found]),
         accuracy_lost_points=np.array([100 * (each.accuracy - each.accuracy_with_noise) for each in found]),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class PointsData:
+    """Operating points on the front that every layer's free choice of a multiplier reaches.
+
+    Attributes:
+        title: network, data and how the points were chosen.
+        names: of the multipliers that the points share.
+        front: of the run; None where it has none yet.
+        energy_saved_pct: of each point, float64 [n_points], percent.
+        accuracy_lost_points: on the report images, float64 [n_points], percentage points.
+        lost_low: lower end of its 95 % interval, float64 [n_points].
+        lost_high: upper end.
+        price_pct: energy that the front saves more at no less accuracy, float64 [n_points], percent of the exact
+            network's; NaN where there is no such point.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    front: FrontData | None
+    energy_saved_pct: NDArray[np.float64]
+    accuracy_lost_points: NDArray[np.float64]
+    lost_low: NDArray[np.float64]
+    lost_high: NDArray[np.float64]
+    price_pct: NDArray[np.float64]
+
+
+def points_data(points: PointSet) -> PointsData:
+    """What a picture of operating points shows; points that failed on the report images are left out."""
+    run = open_run(points.run_path)
+    table = points.table[points.table["accuracy"].notna()]
+    exact = table["accuracy_exact"]
+    saved = table["energy_saved_pct"].to_numpy(np.float64)
+    return PointsData(
+        title=f"{points.config.network.name}, {points.config.data.dataset}{_top(points.config)}, {points.method}",
+        names=points.multipliers,
+        front=front_data(run) if run.is_finished else None,
+        energy_saved_pct=saved,
+        accuracy_lost_points=100 * (exact - table["accuracy"]).to_numpy(np.float64),
+        lost_low=100 * (exact - table["accuracy_high"]).to_numpy(np.float64),
+        lost_high=100 * (exact - table["accuracy_low"]).to_numpy(np.float64),
+        price_pct=_saved_by_front(run, table["accuracy"].to_numpy(np.float64)) - saved,
+    )
+
+
+def _saved_by_front(run: Run, accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The most energy that the front of a run saves at each accuracy, float64 [n]; NaN where it does not reach it."""
+    if not run.is_finished:
+        return np.full(len(accuracy), np.nan)
+    front = run.front[run.front["state"] == "ok"]
+    fits = front["accuracy"].to_numpy(np.float64)[None] >= accuracy[:, None]
+    best = np.where(fits, front["energy_saved_pct"].to_numpy(np.float64), -np.inf).max(axis=1)
+    return np.where(np.isfinite(best), best, np.nan)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.reporting.data import FrontData, PredictionData, ToleranceData
+from dse.reporting.data import FrontData, PointsData, PredictionData, ToleranceData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FRONT_COLOR = "#1f4e9c"
 EXACT_COLOR = "#c0392b"
+POINTS_COLOR = "#d35400"
 DOMINATED_COLOR = "0.75"
 LOSS_MARGIN = 1.5
 """Dominated designs that lost far more than the front are cut off: they would squeeze it into a line."""
@@ -90,6 +91,43 @@ def predictions_png(data: PredictionData) -> bytes:
     """The picture of predictions as the bytes of a PNG file."""
     buffer = io.BytesIO()
     predictions(data).figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def points(data: PointsData, ax: "Axes | None" = None) -> "Axes":
+    """Draws operating points, numbered, on the front of free choice where there is one; axes as in `front`."""
+    if data.front is not None:
+        ax = front(data.front, ax)
+    elif ax is None:
+        from matplotlib.figure import Figure
+
+        ax = Figure(figsize=(7, 4.5), dpi=150, layout="constrained").add_subplot()
+        ax.invert_yaxis()
+        ax.set_xlabel("multiplication energy saved (%)")
+        ax.set_ylabel("accuracy lost (percentage points)")
+        ax.grid(visible=True, alpha=0.25)
+    y = data.accuracy_lost_points
+    error = np.vstack([y - data.lost_low, data.lost_high - y]).clip(min=0)
+    ax.errorbar(
+        data.energy_saved_pct, y, yerr=error, color=POINTS_COLOR, marker="s", markersize=6, linestyle="-",
+        linewidth=0.8, elinewidth=0.9, capsize=2, zorder=4, label=f"operating points over {', '.join(data.names)}",
+    )  # fmt: skip
+    for number, (x, lost) in enumerate(zip(data.energy_saved_pct, y, strict=True)):
+        ax.annotate(
+            str(number), (x, lost), xytext=(6, 6), textcoords="offset points", color=POINTS_COLOR, weight="bold"
+        )
+    bottom, top = ax.get_ylim()  # accuracy lost points down
+    lowest, highest = float(data.lost_high.max(initial=0.0)), float(data.lost_low.min(initial=0.0))
+    ax.set_ylim(max(bottom, 1.05 * lowest), min(top, highest))
+    ax.set_title(data.title + ("" if data.front is not None else "; the run has no front yet"), fontsize="medium")
+    ax.legend(loc="lower left", fontsize="small", framealpha=0.9)
+    return ax
+
+
+def points_png(data: PointsData) -> bytes:
+    """The picture of operating points as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    points(data).figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 

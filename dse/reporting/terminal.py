@@ -33,7 +33,8 @@ PLAIN_WIDTH = 160
 """Characters a line where the output is no terminal."""
 
 
-def _console(*, to_stderr: bool) -> Console:
+def make_console(*, to_stderr: bool) -> Console:
+    """Where people read: as wide as the terminal, or `PLAIN_WIDTH` characters where there is none."""
     console = Console(stderr=to_stderr, highlight=False)
     return console if console.is_terminal else Console(stderr=to_stderr, highlight=False, width=PLAIN_WIDTH)
 
@@ -41,7 +42,7 @@ def _console(*, to_stderr: bool) -> Console:
 def configure_logging(is_verbose: bool) -> None:
     """Shows warnings of dse on stderr, and everything when verbose."""
     logger = logging.getLogger("dse")
-    handler = RichHandler(console=_console(to_stderr=True), show_time=False, show_path=False)
+    handler = RichHandler(console=make_console(to_stderr=True), show_time=False, show_path=False)
     logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if is_verbose else logging.WARNING)
 
@@ -49,12 +50,12 @@ def configure_logging(is_verbose: bool) -> None:
 def print_error(message: str) -> None:
     """One line (or one a problem) on stderr."""
     for line in message.splitlines():
-        _console(to_stderr=True).print(f"error: {line}", markup=False, soft_wrap=True)
+        make_console(to_stderr=True).print(f"error: {line}", markup=False, soft_wrap=True)
 
 
 def print_note(message: str) -> None:
     """One line on stderr."""
-    _console(to_stderr=True).print(message, markup=False, soft_wrap=True)
+    make_console(to_stderr=True).print(message, markup=False, soft_wrap=True)
 
 
 PHASES = {
@@ -68,7 +69,7 @@ class Watch:
     """Shows how a run goes on: a live line at a terminal, else one line a generation. A context manager."""
 
     def __init__(self) -> None:
-        self._console = _console(to_stderr=True)
+        self._console = make_console(to_stderr=True)
         self._start: loop.Start | None = None
         self._bar: Progress | None = None
         self._task = None
@@ -128,7 +129,7 @@ class SweepWatch:
     """Shows how a sweep of tolerances goes on: a live line at a terminal, else a line now and then."""
 
     def __init__(self) -> None:
-        self._console = _console(to_stderr=True)
+        self._console = make_console(to_stderr=True)
         self._bar: Progress | None = None
         self._task = None
 
@@ -250,7 +251,7 @@ def _duration(seconds: float) -> str:
 
 def print_table(table: pd.DataFrame, output_format: Format, *, title: str = "") -> None:
     """Prints a table on stdout; json and csv hold every digit, the table four."""
-    console = _console(to_stderr=False)
+    console = make_console(to_stderr=False)
     if output_format == "json":
         text = json.dumps(json.loads(table.to_json(orient="records", double_precision=15)), indent=1)
         console.print(text, markup=False, soft_wrap=True)

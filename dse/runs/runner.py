@@ -131,8 +131,7 @@ def _record(directory: RunDirectory, config: RunConfig, prepared: Prepared, conf
 
 def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, observer: Observer) -> None:
     options = config.execution
-    threads = options.threads or (1 if _is_small(prepared) else None)
-    with Journal(directory.journal) as journal, Executor(options.jobs, threads) as executor:
+    with Journal(directory.journal) as journal, Executor(options.jobs, threads_for(config, prepared)) as executor:
         observer.on_start(_start(directory, config, prepared, journal, executor))
         progress = Progress()
 
@@ -177,8 +176,10 @@ def _race(config: RunConfig) -> Race | None:
     return Race() if config.search.racing and config.search.method == "nsga2" else None
 
 
-def _is_small(prepared: Prepared) -> bool:
-    return sum(int(layer.n_multiplications) for layer in prepared.layers) < SMALL_NETWORK
+def threads_for(config: RunConfig, prepared: Prepared) -> int | None:
+    """Threads a worker; None shares the cores evenly."""
+    is_small = sum(int(layer.n_multiplications) for layer in prepared.layers) < SMALL_NETWORK
+    return config.execution.threads or (1 if is_small else None)
 
 
 def _search(

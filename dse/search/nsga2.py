@@ -11,6 +11,8 @@ tournament compares by dominance and crowding rather than by rank.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
+from pymoo.core.crossover import Crossover
+from pymoo.core.mutation import Mutation
 from pymoo.core.problem import Problem
 from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.problems.static import StaticProblem
@@ -48,6 +50,8 @@ class NSGA2Search:
         mutation_probability: Chance of a gene to be mutated; None is 1 / n_genes.
         screen: Picks the offspring worth measuring out of many; generations may then be smaller. None: no screening,
             as in the paper.
+        crossover: How two parents are crossed, in place of `SegmentCrossover`.
+        mutation: How children are mutated, in place of `ResetAndStep`.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class NSGA2Search:
         crossover_probability: float = 0.9,
         mutation_probability: float | None = None,
         screen: Screen | None = None,
+        crossover: Crossover | None = None,
+        mutation: Mutation | None = None,
     ) -> None:
         _check_sizes(population_size, n_generations)
         self.generation = 0
@@ -80,8 +86,8 @@ class NSGA2Search:
             eliminate_duplicates=self._duplicates,
             mating=FreshMating(
                 TournamentSelection(func_comp=binary_tournament),
-                SegmentCrossover(space, probability=crossover_probability),
-                ResetAndStep(space, probability=mutation_probability),
+                crossover or SegmentCrossover(space, probability=crossover_probability),
+                mutation or ResetAndStep(space, probability=mutation_probability),
                 space=space,
                 duplicates=self._duplicates,
                 screen=screen,
