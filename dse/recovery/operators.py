@@ -185,6 +185,11 @@ class OperatorBank:
         tables = zip(self.library, maps, strict=True)
         return np.stack([m.error if w is None else m.table[:, w] - exact for m, w in tables])
 
+    def weight_map(self, layer_index: int, multiplier_index: int) -> torch.Tensor | None:
+        """What weight tuning makes of each code, int64 `[256]` from code index to code index; `None` for nothing."""
+        found = self._weight_map(layer_index, self.library[multiplier_index])
+        return None if found is None else torch.from_numpy(found)
+
     def _weight_map(self, layer_index: int, multiplier: Multiplier) -> np.ndarray | None:
         """int64 `[256]` from code index to code index, or None where the weights stay."""
         if self.recovery.weight_tuning == "off" or multiplier.is_exact:

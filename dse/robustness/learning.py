@@ -1,6 +1,7 @@
 """The loop of an AGN search: batches in, slopes of the cross entropy out, checkpoints and refusals on the way."""
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,13 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from dse.checkpoint import load_checkpoint, save_checkpoint
 from dse.datasets import Split
 from dse.errors import NetworkError, RunError
 from dse.networks.layers import LayerInfo
-from dse.robustness.checkpoint import load_checkpoint, save_checkpoint
 from dse.robustness.noise import NoisyNetwork
 from dse.robustness.sigma_updates import FixedPoint, GradientDescent, SigmaUpdate, Slopes
 from dse.robustness.tolerances import AgnSettings
+
+_log = logging.getLogger("dse")
 
 CHECKPOINT_STEPS = 50
 """Steps between checkpoints."""
@@ -209,10 +212,15 @@ class Search:
     def _restore(self) -> bool:
         if self._path is None:
             return False
-        state = load_checkpoint(self._path, key=self._key, learning_rate=self._settings.learning_rate)
+        state = load_checkpoint(self._path, key=self._key, what="a tolerance search")
         if state is None:
             return False
         self._n_done = state["n_done"]
+        if state["learning_rate"] != self._settings.learning_rate:
+            _log.warning(
+                "%s: continuing after step %d, so far with learning rate %g, now %g",
+                self._path, self._n_done, state["learning_rate"], self._settings.learning_rate,
+            )  # fmt: skip
         self.slopes.sums, self.slopes.n_added = state["slopes"], state["n_added"]
         self._noisy.is_reached, self._noisy.source.state = state["is_reached"], state["noise"]
         if self._settings.trains_weights:

@@ -83,9 +83,9 @@ def test_dropout_follows_the_seed_and_leaves_the_callers_numbers_alone():
 def test_a_checkpoint_of_other_settings_is_refused(digits, integer, training, tmp_path):
     path = tmp_path / "state.pt"
     search_tolerances(digits, integer, training, FROZEN, checkpoint=path)
-    with pytest.raises(RunError, match="belongs to a search with other settings"):
+    with pytest.raises(RunError, match="belongs to a tolerance search with other settings"):
         search_tolerances(digits, integer, training, replace(FROZEN, coefficient=0.3), checkpoint=path)
-    with pytest.raises(RunError, match="belongs to a search with other settings"):
+    with pytest.raises(RunError, match="belongs to a tolerance search with other settings"):
         search_tolerances(digits, integer, training.subset(100), FROZEN, checkpoint=path)
 
 

@@ -1,0 +1,309 @@
+"""Fine-tuning through the table: weights, scales and biases learn what the chosen multipliers do.
+
+E. Trommer, B. Waschneck, A. Kumar, "Combining gradients and probabilities for heterogeneous approximation of neural
+networks", ICCAD 2022, and "QoS-Nets", 2024: forward through the table, backward as the exact layer. Several operating
+points learn jointly: every mini-batch goes through all of them, gradients add up, those of the shared weights are
+divided by their number.
+
+[ours]
+- BatchNorm stays folded: its affine parameters are the scale and bias of an integer layer (`dse.recovery.switchable`),
+  and what learns is what runs, bit for bit. Running statistics are re-estimated once, before learning
+  (`dse.recovery.statistics`).
+- Adam instead of SGD: weights are learned in units of their codes, gains in parts of 1, shifts in standard deviations,
+  so that one learning rate suits all layers.
+- Distillation (Hinton, Vinyals, Dean, 2015): part of the loss is the cross entropy to what the exact integer network
+  says of the same images, which costs one exact pass. The network has learned these images' labels before; what the
+  exact network does with them says more than they do.
+- The best epoch on the validation images counts; epoch 0 is the design before learning.
+"""
+
+import copy
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from dse.checkpoint import load_checkpoint, save_checkpoint
+from dse.datasets import Split
+from dse.datasets.augmentation import augment
+from dse.errors import RunError
+from dse.recovery.finetuning_settings import FinetuningSettings
+from dse.recovery.operators import OperatorBank
+from dse.recovery.statistics import match_statistics
+from dse.recovery.switchable import SwitchableNetwork, switchable_network
+from dse.recovery.table_layers import LearningNetwork
+
+_log = logging.getLogger("dse")
+
+VERSION = 1
+"""Part of every key; raised when the same settings give other results."""
+
+CHECKPOINT_S = 30.0
+"""Seconds between checkpoints."""
+
+STATISTICS_IMAGES = 256
+"""Images that statistics are re-estimated on."""
+
+OnStep = Callable[[int, int, float], None]
+"""Told steps done, number of steps, and the loss."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """How it stood after an epoch; epoch 0 is before learning.
+
+    Attributes:
+        epoch: from 0.
+        loss: mean over the epoch's steps and operating points; NaN for epoch 0.
+        accuracies: of each operating point on the validation images, in [0, 1].
+        time_s: since the start of this process.
+    """
+
+    epoch: int
+    loss: float
+    accuracies: tuple[float, ...]
+    time_s: float
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over the operating points; the best epoch is the one with the largest."""
+        return float(np.mean(self.accuracies))
+
+
+@dataclass(frozen=True, eq=False)
+class Finetuned:
+    """What fine-tuning found: the network after its best epoch, all epochs, and the key of what made them."""
+
+    network: SwitchableNetwork
+    history: tuple[Epoch, ...]
+    key: str
+
+    @property
+    def best_epoch(self) -> int:
+        """Which of `history` the network is from."""
+        return best(self.history).epoch
+
+
+def best(history: tuple[Epoch, ...] | list[Epoch]) -> Epoch:
+    """The epoch with the largest accuracy; of equal ones the first."""
+    return max(history, key=lambda epoch: epoch.accuracy)
+
+
+def finetune(
+    bank: OperatorBank,
+    assignments: NDArray[np.int64],
+    training: Split,
+    validation: Split,
+    settings: FinetuningSettings,
+    *,
+    checkpoint: Path | None = None,
+    on_step: OnStep | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> Finetuned:
+    """Fine-tunes one design, or several jointly as operating points. Deterministic; an interrupted one goes on.
+
+    Args:
+        bank: operators of the network, with what is recovered without training; not changed.
+        assignments: int64 `[n_points, n_layers]`.
+        training: labeled images.
+        validation: other images, that say which epoch is the best and when to stop.
+        settings: see there.
+        checkpoint: file that the state is saved in now and then and read from at the start; the caller removes it when
+            the result is safe.
+        on_step, on_epoch: told how it goes on.
+
+    Raises:
+        ConfigError: several points under weight tuning, which share their weights.
+        RunError: the loss is not finite, or the checkpoint belongs to something else.
+    """
+    learning = Learning(bank, assignments, training, validation, settings, checkpoint=checkpoint)
+    return learning.run(on_step, on_epoch)
+
+
+class Learning:
+    """A fine-tuning and its state; see `finetune`."""
+
+    def __init__(
+        self,
+        bank: OperatorBank,
+        assignments: NDArray[np.int64],
+        training: Split,
+        validation: Split,
+        settings: FinetuningSettings,
+        *,
+        checkpoint: Path | None,
+    ):
+        self._training, self._validation, self._settings, self._path = training, validation, settings, checkpoint
+        self._key = finetuning_key(bank, assignments, training, validation, settings)
+        self._untuned = switchable_network(bank, assignments)
+        self._exact = switchable_network(bank, np.full((1, bank.network.n_layers), bank.library.exact_index))
+        self._learner = LearningNetwork(
+            bank, assignments, gradient=settings.gradient, has_gains=settings.has_gains(bank.network.folded)
+        )
+        self._n_images = min(settings.batch_size, training.n_images)
+        self._steps_per_epoch = training.n_images // self._n_images
+        self.n_steps = settings.epochs * self._steps_per_epoch
+        self._n_done, self._loss, self._saved_s = 0, 0.0, time.monotonic()
+        self._history: list[Epoch] = []
+        self._best: dict[str, torch.Tensor] | None = None
+        self._begin = time.monotonic()
+        rates = (255 * settings.learning_rate, settings.affine_learning_rate)  # a weight's range is 255 codes
+        groups = [
+            {"params": parameters, "lr": rate, "rate": rate}
+            for parameters, rate in zip(self._learner.parameters(), rates, strict=True)
+        ]
+        self._optimizer = torch.optim.Adam(groups)
+
+    def run(self, on_step: OnStep | None, on_epoch: Callable[[Epoch], None] | None) -> Finetuned:
+        """From the start, or from the checkpoint where there is one, to the end."""
+        if not self._restore():
+            self._start()
+        for epoch in self._history if on_epoch is not None else ():
+            on_epoch(epoch)
+        while self._n_done < self.n_steps and not self._is_over():
+            self._step()
+            if on_step is not None:
+                on_step(self._n_done, self.n_steps, self._loss / max(1, self._n_done % self._steps_per_epoch))
+            if self._n_done % self._steps_per_epoch == 0:
+                self._end_epoch()
+                if on_epoch is not None:
+                    on_epoch(self._history[-1])
+            self._save()
+        if self._best is None:
+            return Finetuned(self._untuned, tuple(self._history), self._key)
+        self._learner.load_state(self._best)
+        return Finetuned(self._learner.frozen(), tuple(self._history), self._key)
+
+    def _start(self) -> None:
+        """Looks at the design as it is, then with its statistics re-estimated, and goes on from the better one."""
+        untuned = self._measured(self._untuned, 0)
+        self._history.append(untuned)
+        match_statistics(self._learner, self._exact, self._training.subset(self._n_statistics))
+        recalibrated = self._measured(self._learner.frozen(), 0)
+        if recalibrated.accuracy > untuned.accuracy:
+            self._history[0] = recalibrated
+            self._best = copy.deepcopy(self._learner.state())
+
+    @property
+    def _n_statistics(self) -> int:
+        return min(STATISTICS_IMAGES, self._training.n_images)
+
+    def _is_over(self) -> bool:
+        patience = self._settings.patience
+        return patience is not None and len(self._history) - 1 - best(self._history).epoch >= patience
+
+    def _step(self) -> None:
+        """One mini-batch through all operating points."""
+        images, labels = self._batch()
+        teacher = self._exact(images) if self._settings.distillation > 0 else None
+        self._optimizer.zero_grad(set_to_none=True)
+        for k in range(self._learner.n_points):
+            self._learner.set_operating_point(k)
+            loss = self._loss_of(self._learner(images), labels, teacher)
+            if not math.isfinite(loss.item()):
+                self._fail(f"the loss is {loss.item():.4g}")
+            loss.backward()
+            self._loss += loss.item() / self._learner.n_points
+        self._learner.share_gradients()
+        factor = 0.5 * (1 + math.cos(math.pi * self._n_done / self.n_steps))
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["rate"] * factor
+        self._optimizer.step()
+        self._learner.pack()
+        self._n_done += 1
+
+    def _loss_of(self, logits: torch.Tensor, labels: torch.Tensor, teacher: torch.Tensor | None) -> torch.Tensor:
+        loss = F.cross_entropy(logits, labels)
+        if teacher is None:
+            return loss
+        share, temperature = self._settings.distillation, self._settings.temperature
+        soft = F.softmax(teacher.clone() / temperature, dim=1)
+        distilled = F.kl_div(F.log_softmax(logits / temperature, dim=1), soft, reduction="batchmean")
+        return (1 - share) * loss + share * temperature**2 * distilled
+
+    def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images and labels of the next step; order and augmentation follow from seed, epoch and step alone."""
+        epoch, position = divmod(self._n_done, self._steps_per_epoch)
+        order = np.random.default_rng((self._settings.seed, epoch)).permutation(self._training.n_images)
+        chosen = order[position * self._n_images : (position + 1) * self._n_images]
+        rng = np.random.default_rng((self._settings.seed, epoch, position))
+        stored = augment(self._training.stored[chosen], self._settings.augmentation, rng)
+        return self._training.preprocessing.apply(stored), self._training.labels[torch.from_numpy(chosen)]
+
+    def _end_epoch(self) -> None:
+        before = best(self._history).accuracy
+        epoch = self._n_done // self._steps_per_epoch
+        self._history.append(self._measured(self._learner.frozen(), epoch))
+        self._loss = 0.0
+        if self._history[-1].accuracy > before:
+            self._best = copy.deepcopy(self._learner.state())
+
+    def _measured(self, network: SwitchableNetwork, epoch: int) -> Epoch:
+        accuracies = network.hits(self._validation).mean(1)
+        loss = self._loss / self._steps_per_epoch if epoch else math.nan
+        return Epoch(epoch, loss, tuple(accuracies.tolist()), time.monotonic() - self._begin)
+
+    def _fail(self, what: str) -> None:
+        kept = (
+            f"The last good state is kept in {self._path}. " if self._path is not None and self._path.exists() else ""
+        )
+        raise RunError(
+            f"fine-tuning stopped at step {self._n_done + 1} of {self.n_steps}: {what}. {kept}"
+            f"Lower the learning rate (now {self._settings.learning_rate:g})"
+        )
+
+    def _save(self) -> None:
+        is_due = time.monotonic() - self._saved_s >= CHECKPOINT_S or self._n_done % self._steps_per_epoch == 0
+        if self._path is None or not is_due:
+            return
+        state = {
+            "key": self._key,
+            "n_done": self._n_done,
+            "loss": self._loss,
+            "history": [asdict(epoch) for epoch in self._history],
+            "network": self._learner.state(),
+            "best": self._best,
+            "optimizer": self._optimizer.state_dict(),
+        }
+        save_checkpoint(self._path, state)
+        self._saved_s = time.monotonic()
+
+    def _restore(self) -> bool:
+        state = None if self._path is None else load_checkpoint(self._path, key=self._key, what="a fine-tuning")
+        if state is None:
+            return False
+        self._n_done, self._loss, self._best = state["n_done"], state["loss"], state["best"]
+        self._history = [Epoch(**values | {"accuracies": tuple(values["accuracies"])}) for values in state["history"]]
+        self._learner.load_state(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        return True
+
+
+def finetuning_key(
+    bank: OperatorBank,
+    assignments: NDArray[np.int64],
+    training: Split,
+    validation: Split,
+    settings: FinetuningSettings,
+) -> str:
+    """sha256, hexadecimal, of all that decides the result."""
+    parts = (
+        str(VERSION),
+        bank.network.fingerprint(),
+        bank.library.fingerprint,
+        repr(bank.recovery),
+        bank.calibration_fingerprint,
+        training.fingerprint,
+        validation.fingerprint,
+        repr(np.asarray(assignments).tolist()),
+        repr(settings),
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,276 @@
+"""Layers that learn through a multiplier's table: forward as the hardware computes, backward straight through.
+
+Forward is what the integer network computes, bit for bit: codes, look-ups, integer sums, one scale and bias per output
+channel. Backward takes the sums for those of exact products and rounding for the identity (straight-through); gradients
+pass where a value is within its range of codes. Weights are learned in units of their codes, ranges stay as calibrated.
+
+[ours] Operands of the backward convolutions are codes less their zero point, integers of at most 255, which bfloat16
+holds exactly. Where the processor has instructions for it only the incoming gradient is rounded (to 8 bits of
+mantissa).
+"""
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from dse.multipliers.library import Library
+from dse.networks.graph import aliases_of
+from dse.networks.layers import IntegerLayer, LayerOperator
+from dse.recovery.operators import OperatorBank, input_sum_problem
+from dse.recovery.switchable import PointParameters, SwitchableNetwork, switchable_network, with_problems
+from dse.recovery.table_gradients import TableGradients, convolution_gradients
+from dse.simulation.ops import prepare
+from dse.simulation.problem import IntegerConv
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPoint:
+    """A layer at an operating point: index of its multiplier, initial scale and bias, slope of sum compensation."""
+
+    multiplier: int
+    scale: torch.Tensor
+    bias: torch.Tensor
+    slope: torch.Tensor | None
+
+
+def layer_point(point: PointParameters, index: int) -> LayerPoint:
+    """Layer `index` of an operating point."""
+    return LayerPoint(int(point.assignment[index]), point.scales[index], point.biases[index], point.slopes[index])
+
+
+class TableLayer(nn.Module):
+    """An integer layer whose weights, and whose scales and biases at every operating point, learn.
+
+    Args:
+        layer: the integer layer.
+        points: of every operating point the multiplier, and initial scale, bias and slope.
+        weight_map: of weight tuning, int64 `[256]`, or `None`: what goes into the table in place of a code.
+        library: of multipliers.
+        gradients: of the tables, by index of the multiplier; `None` for straight-through.
+
+    Attributes:
+        weight: codes as real numbers, float32 `[C_out, C_in/groups, kh, kw]`.
+        gains: a point float32 `[C_out]`, factors on the scales that it started with.
+        shifts: a point float32 `[C_out]`, added to the biases, in units of `unit`.
+        unit: what a shift of 1 is, set from outside: about the standard deviation of the outputs.
+        point: the operating point that runs.
+        is_convolution: else linear, without BatchNorm: gains stay 1, and all points share the first shift.
+    """
+
+    def __init__(
+        self,
+        layer: IntegerLayer,
+        points: Sequence[LayerPoint],
+        *,
+        weight_map: torch.Tensor | None,
+        library: Library,
+        gradients: Mapping[int, TableGradients] | None,
+    ):
+        super().__init__()
+        self.layer, self.points, self.gradients = layer, tuple(points), gradients
+        self._map, self._library = weight_map, library
+        self.weight = nn.Parameter(layer.problem.weight.to(torch.float32))
+        channels = layer.problem.n_outputs
+        self.gains = nn.ParameterList(torch.ones(channels) for _ in points)
+        self.shifts = nn.ParameterList(torch.zeros(channels) for _ in points)
+        self.is_convolution = layer.kind == "conv2d"
+        self.unit, self.point = 1.0, 0
+        info, zero_point = torch.iinfo(layer.problem.x_dtype), layer.problem.x_zero_point
+        ends = (info.min - zero_point - 0.5, info.max - zero_point + 0.5)
+        self.limits = tuple(end * float(layer.x_scale) for end in ends)
+
+    def quantized(self) -> IntegerConv:
+        """The convolution with the weights as they are now; the zero-point corrections are those of these weights."""
+        p = self.layer.problem
+        codes = self.weight.detach().round().to(p.weight.dtype)
+        centered = (codes.to(torch.int64) - p.w_zero_point.view(-1, 1, 1, 1)).flatten(1).sum(1)
+        return dataclasses.replace(p, weight=codes, constant=-p.x_zero_point * centered)
+
+    def mapped(self, problem: IntegerConv) -> IntegerConv:
+        """`problem` with the weights that go into the table."""
+        if self._map is None:
+            return problem
+        index = self._map[problem.weight.to(torch.int64) - problem.w_low]
+        return dataclasses.replace(problem, weight=(index + problem.w_low).to(problem.weight.dtype))
+
+    def pack(self) -> None:
+        """Makes the weights ready for all multipliers of the layer; call it after each change of them."""
+        with torch.no_grad():
+            info = torch.iinfo(self.layer.problem.weight.dtype)
+            self.weight.clamp_(info.min, info.max)
+        problem = self.quantized()
+        self.codes = problem.weight
+        centered = problem.weight.to(torch.float32) - problem.w_zero_point.view(-1, 1, 1, 1)
+        self.centered = centered.contiguous(memory_format=torch.channels_last)
+        packed = self.mapped(problem)
+        self.sums = {m: prepare(packed, self._library[m]) for m in {point.multiplier for point in self.points}}
+        self.input_sums = None
+        if any(point.slope is not None for point in self.points):
+            self.input_sums = prepare(input_sum_problem(problem), self._library[self._library.exact_index])
+
+    def vectors(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scale and bias at operating point `k`, with gradients to gain and shift."""
+        point, shift = self.points[k], self.shifts[k if self.is_convolution else 0]
+        return point.scale * self.gains[k], point.bias + self.unit * shift
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """As `IntegerLayer.forward`, at `point`; named as in torch.nn."""
+        outputs = _ThroughTable.apply(self.layer.shaped(input), self.weight, *self.vectors(self.point), self)
+        return self.layer.unshaped(outputs, input)
+
+
+class _ThroughTable(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, layer: TableLayer):
+        ctx.layer, ctx.at = layer, layer.points[layer.point]
+        codes = layer.layer.quantize_shaped(x)
+        low, high = layer.limits
+        is_inside = (x >= low) & (x <= high) if ctx.needs_input_grad[0] else None
+        ctx.save_for_backward(codes, is_inside, scale)
+        operator = LayerOperator(
+            layer.sums[ctx.at.multiplier], scale, bias, slope=ctx.at.slope, input_sums=layer.input_sums
+        )
+        return operator(codes)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        codes, is_inside, scale = ctx.saved_tensors
+        layer, slope = ctx.layer, ctx.at.slope
+        weight = layer.centered if slope is None else layer.centered - slope.view(-1, 1, 1, 1)
+        of_sums = gradient * scale.view(1, -1, 1, 1)
+        needs_x = is_inside is not None
+        by_x, by_weight = _exact_gradients(layer.layer.problem, codes, weight, of_sums, needs_x=needs_x)
+        # `scale` times this is the gradient by the sums times the sums: no second pass over the outputs.
+        by_scale = (by_weight * weight).flatten(1).sum(1) / scale
+        if layer.gradients is not None:
+            table = layer.gradients[ctx.at.multiplier]
+            more_x, more_weight = table.apply(layer.layer.problem, codes, layer.codes, of_sums, needs_x=needs_x)
+            by_x, by_weight = by_x + more_x if needs_x else None, by_weight + more_weight
+        if needs_x:
+            by_x = by_x.mul_(is_inside).div_(float(layer.layer.x_scale))
+        return by_x, by_weight, by_scale, gradient.sum((0, 2, 3)), None
+
+
+def _exact_gradients(
+    problem: IntegerConv, codes: torch.Tensor, weight: torch.Tensor, of_sums: torch.Tensor, *, needs_x: bool
+) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """Gradients of exact sums of products by codes and by weights, both less their zero points, float32."""
+    dtype = torch.bfloat16 if _has_bfloat16() else torch.float32
+    centered = codes.to(dtype).sub_(problem.x_zero_point)
+    return convolution_gradients(problem, centered, weight.to(dtype), of_sums.to(dtype), needs=(needs_x, True))
+
+
+@cache
+def _has_bfloat16() -> bool:
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+class LearningNetwork:
+    """Designs as operating points of one network that learns; a single design learns alone.
+
+    Args:
+        bank: operators of the network, which is not changed.
+        assignments: int64 `[n_points, n_layers]`.
+        gradient: "ste", or "smoothed" for derivatives of the tables, see `dse.recovery.table_gradients`.
+        has_gains: whether scales learn, or biases only.
+
+    Attributes:
+        layers: the layers that learn, in order of execution.
+        n_points: operating points.
+        has_gains: see above.
+
+    Raises:
+        ConfigError: several points under weight tuning, see `switchable_network`.
+    """
+
+    def __init__(
+        self, bank: OperatorBank, assignments: NDArray[np.int64], *, gradient: str = "ste", has_gains: bool = True
+    ):
+        self._start = switchable_network(bank, assignments)
+        self._network, self._library = bank.network, bank.library
+        self.n_points, self.has_gains = self._start.n_points, has_gains
+        self.module = copy.deepcopy(bank.network.module)
+        gradients = None
+        if gradient == "smoothed":
+            gradients = {int(m): TableGradients.of(bank.library[int(m)]) for m in np.unique(assignments)}
+        self.layers: list[TableLayer] = []
+        for index, info in enumerate(bank.network.layers):
+            integer, multiplier = self.module.get_submodule(info.name), int(self._start.points[0].assignment[index])
+            layer = TableLayer(
+                integer,
+                [layer_point(point, index) for point in self._start.points],
+                weight_map=bank.weight_map(index, multiplier),
+                library=bank.library,
+                gradients=gradients,
+            )
+            for name in aliases_of(self.module, integer):
+                self.module.set_submodule(name, layer)
+            self.layers.append(layer)
+        self.pack()
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits at the current point, with gradients."""
+        return self.module(self._network.laid_out(images))
+
+    def set_operating_point(self, k: int) -> None:
+        """Switches all layers."""
+        for layer in self.layers:
+            layer.point = k
+
+    def pack(self) -> None:
+        """Makes all weights ready; call it after each change of them."""
+        for layer in self.layers:
+            layer.pack()
+
+    def parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Those that learn: weights, which all points share, and gains and shifts, which each owns.
+
+        Linear layers have no BatchNorm: their shift is shared, their gain stays.
+        """
+        affine: list[nn.Parameter] = []
+        for layer in self.layers:
+            if layer.is_convolution:
+                affine += [*layer.gains, *layer.shifts] if self.has_gains else layer.shifts
+            else:
+                affine.append(layer.shifts[0])
+        return [layer.weight for layer in self.layers], affine
+
+    def share_gradients(self) -> None:
+        """Divides the gradients of all that the operating points share by their number."""
+        for layer in self.layers:
+            shared = [layer.weight] if layer.is_convolution else [layer.weight, layer.shifts[0]]
+            for parameter in shared:
+                parameter.grad /= self.n_points
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values, for a checkpoint; they change as the network learns."""
+        return {
+            "layers": [layer.state_dict() for layer in self.layers],
+            "units": [layer.unit for layer in self.layers],
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Takes such a state."""
+        for layer, values, unit in zip(self.layers, state["layers"], state["units"], strict=True):
+            layer.load_state_dict(values)
+            layer.unit = unit
+        self.pack()
+
+    def frozen(self) -> SwitchableNetwork:
+        """The network as it is now."""
+        problems = [layer.mapped(layer.quantized()) for layer in self.layers]
+        points = []
+        with torch.no_grad():
+            for k, point in enumerate(self._start.points):
+                scales, biases = zip(*(layer.vectors(k) for layer in self.layers), strict=True)
+                points.append(PointParameters(point.assignment, scales, biases, point.slopes))
+        network = with_problems(self._network, problems)
+        return SwitchableNetwork(network, self._library, points, origin=self._start.origin)
