@@ -17,6 +17,7 @@ _HOMES = {
     "Run": "dse.runs.results",
     "evaluate": "dse.api",
     "explore": "dse.api",
+    "export": "dse.api",
     "load_exported": "dse.exported.reader",
     "load_library": "dse.multipliers.library",
     "lut_conv2d": "dse.simulation.ops",
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "explore",
+    "export",
     "load_exported",
     "load_library",
     "lut_conv2d",
@@ -48,7 +50,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from dse.api import evaluate, explore, tolerances
+    from dse.api import evaluate, explore, export, tolerances
     from dse.api_points import operating_points
     from dse.errors import DseError
     from dse.exported.reader import ExportedNetwork, load_exported

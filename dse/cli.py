@@ -319,6 +319,27 @@ def show(
 
 
 @app.command()
+def export(
+    directory: Annotated[Path, typer.Argument(help="A run, or a set of operating points.", metavar="DIR")],
+    point: Annotated[int | None, typer.Option(help="Of the front of a run.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The two files, without suffix; default in DIR/exported.", metavar="NAME")
+    ] = None,
+    untuned: Annotated[bool, typer.Option("--untuned", help="As they were before fine-tuning.")] = False,
+    output_format: FormatOption = Format.table,
+) -> None:
+    """Write a point of a run, or all points of a set, as NAME.npz and NAME.json that stand alone.
+
+    For example `dse export runs/digits --point 3`. In Python, `dse.load_exported(NAME)` runs it with the same bits,
+    without the network's own code. Points that were fine-tuned are exported so.
+    """
+    from dse.reporting.terminal_export import print_export
+    from dse.runs.exporting import export_points
+
+    print_export(export_points(directory, point=point, out=out, untuned=untuned), output_format)
+
+
+@app.command()
 def networks(output_format: FormatOption = Format.table) -> None:
     """List the networks and datasets that have a name."""
     import pandas as pd

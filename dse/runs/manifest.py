@@ -90,6 +90,28 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest(**known)
 
 
+def check_unchanged(stored: Manifest, hashes: Mapping[str, str], path: Path) -> None:
+    """Checks that what was loaded now is what a run was made with: network, library and images.
+
+    Args:
+        stored: of the run.
+        hashes: of what was loaded, by what they identify; its evaluator may differ.
+        path: of the run.
+
+    Raises:
+        RunError: naming everything that differs.
+    """
+    changed = [
+        f"{name} was {stored.hashes[name][:12]}, is now {found[:12]}"
+        for name, found in sorted(hashes.items())
+        if name != "evaluator" and stored.hashes.get(name, found) != found
+    ]
+    if changed:
+        raise RunError(
+            f"what {path} was made with has changed: {'; '.join(changed)}. Restore its files, or explore again"
+        )
+
+
 def check_continues(stored: Manifest, current: Manifest, path: Path) -> None:
     """Checks that a run may be continued with what was loaded now; other versions are only warned about.
 

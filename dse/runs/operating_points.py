@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from dse.config import RunConfig
 from dse.cost.accelerators import Designs
-from dse.errors import ConfigError, RunError
+from dse.errors import ConfigError
 from dse.runs.execution import Executor
 from dse.runs.foreknowledge import Foreknowledge, foreknow
 from dse.runs.front import join_names, wilson_interval
 from dse.runs.journal import Journal
 from dse.runs.loop import require_exact
-from dse.runs.manifest import current_versions
+from dse.runs.manifest import check_unchanged, current_versions
 from dse.runs.meter import Meter
 from dse.runs.point_selection import Choice, Losses, Task, choose_points
 from dse.runs.point_set import (
@@ -127,24 +127,10 @@ def choose_operating_points(
     with RunLock(RunDirectory(directory.path)):
         config = points_config(opened.config, settings.coefficient)
         prepared = prepare(config, inputs)
-        _check_run(opened, prepared)
+        check_unchanged(opened.manifest, prepared.hashes, opened.path)
         if not directory.is_finished:
             _Choosing(directory, opened, config, settings, prepared, observer).run()
     return open_points(directory.path)
-
-
-def _check_run(run: Run, prepared: Prepared) -> None:
-    """Raises `RunError` unless network, data and library are those of the run."""
-    stored = run.manifest.hashes
-    changed = [
-        f"{name} was {stored[name][:12]}, is now {found[:12]}"
-        for name, found in sorted(prepared.hashes.items())
-        if name != "evaluator" and name in stored and stored[name] != found
-    ]
-    if changed:
-        raise RunError(
-            f"what {run.path} was made with has changed: {'; '.join(changed)}. Restore its files, or explore again"
-        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,11 +35,11 @@ def test_nodes_of_a_network():
 
 
 def test_modules_and_tensors_are_kept_once():
-    network = Net(lambda s, x: _pooled(s.act(s.other(s.a(x)) * s.act.weight)), a=conv(), act=nn.PReLU(2))
+    network = Net(lambda s, x: _pooled(s.act(s.other(s.a(x)) * s.act.weight[:, None, None])), a=conv(), act=nn.PReLU(2))
     network.other = network.act
     program = encode_program(_integer(network))
-    assert [node.target for node in program.nodes if node.op == "module"] == ["other", "other"]
-    assert program.modules["other"].tensors == {"weight": 0}
+    assert [node.target for node in program.nodes if node.op == "module"] == ["act", "act"]
+    assert program.modules["act"].tensors == {"weight": 0}
     assert [node.target for node in program.nodes if node.op == "tensor"] == ["0"]
     assert len(program.tensors) == 1
 
