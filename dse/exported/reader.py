@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from dse.datasets import Split
-from dse.errors import DataError, ShapeError
+from dse.errors import DataError, NetworkError, ShapeError
 from dse.evaluation import default_batch_size, even_batches, hits
 from dse.exported.bundle import file_paths, read_files, unpack
 from dse.exported.contents import Contents
@@ -64,7 +64,7 @@ class ExportedNetwork:
     def __init__(
         self, document: Document, arrays: dict[str, NDArray], *, where: str = "exported network", backend: str = "auto"
     ):
-        self.document, self._backend = document, backend
+        self.document, self._where, self._backend = document, where, backend
         self._contents = Contents(document, arrays, where)
         self.multipliers = self._contents.multipliers
         self._sums: dict[tuple[int, int], PreparedConv] = {}
@@ -114,7 +114,17 @@ class ExportedNetwork:
         with torch.inference_mode():
             laid_out = images.cpu().contiguous(memory_format=torch.channels_last)
             # A program may work in place, on its input too.
-            return self._contents.program(laid_out.clone() if laid_out.data_ptr() == images.data_ptr() else laid_out)
+            own = laid_out.clone() if laid_out.data_ptr() == images.data_ptr() else laid_out
+            return self._checked(self._contents.program(own), len(images))
+
+    def _checked(self, logits: object, n_images: int) -> torch.Tensor:
+        shape = (n_images, self.document.n_classes)
+        if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != shape or logits.dtype != torch.float32:
+            got = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise NetworkError(
+                f"{self._where}: the program gives {got}: expected logits float32 {list(shape)}; export it again"
+            )
+        return logits
 
     def hits(self, split: Split, *, top: int = 1) -> NDArray[np.bool_]:
         """Whether each image's label is among the `top` best logits, bool `[n_points, n_images]`, for all points.

@@ -1,15 +1,20 @@
+import functools
+import json
+import operator
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
 from dse.datasets import load_splits
-from dse.errors import DataError, NetworkError, ShapeError
+from dse.errors import DataError, DseError, NetworkError, ShapeError
+from dse.exported.bundle import pack, unpack
 from dse.exported.reader import ExportedNetwork, load_exported
 from dse.exported.schema import AccuracyRecord
-from dse.exported.writer import write_exported
+from dse.exported.writer import _document, write_exported
 from dse.multipliers.library import load_library
 from dse.networks.zoo import create_network
 from dse.recovery.operators import Recovery
@@ -170,3 +175,45 @@ def test_shared_networks(shared_data, tmp_path, name, weights, dataset, preproce
     exported = load_exported(tmp_path / "net")
     assert_same_bits(model, exported, splits.search.images)
     assert np.array_equal(exported.hits(splits.search), model.hits(splits.search))
+
+
+STRANGE = [
+    None, True, 0, -1, 3, 2**40, 10**30, 1e308, "", "a", "torch.relu", "0", [], [1], [1, 1], [0, 0, 0, 0], {},
+    {"node": "x"}, {"tuple": []}, {"float": "nan"}, {"dtype": "float16"}, "layer", "function", "method", "int8",
+]  # fmt: skip
+"""What might stand in a file instead of what belongs there."""
+
+
+def _places(content, path=()):
+    yield path
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, part in items:
+        yield from _places(part, (*path, key))
+
+
+def test_whatever_stands_in_the_document_ends_in_an_error_of_ours_or_runs(model):
+    npz, text = pack(*_document(model, (2, 8, 8), described(model)))
+    rng, endings = np.random.default_rng(0), Counter()
+    for _ in range(150):
+        content = json.loads(text)
+        places = [path for path in _places(content) if path and path[0] != "npz_sha256"]
+        *parents, last = places[rng.integers(len(places))]
+        holder = functools.reduce(operator.getitem, parents, content)
+        holder[last] = STRANGE[rng.integers(len(STRANGE))]
+        try:
+            exported = ExportedNetwork(*unpack(npz, json.dumps(content).encode(), "net"))
+            exported.set_operating_point(exported.n_points - 1)
+            exported(IMAGES)
+            endings["ran"] += 1
+        except DseError as error:
+            endings[type(error).__name__] += 1
+    assert endings["NetworkError"] > 75
+
+
+def test_a_program_that_gives_something_else(model):
+    npz, text = pack(*_document(model, (2, 8, 8), described(model)))
+    content = json.loads(text)
+    content["program"][-1]["args"] = [{"node": content["program"][-3]["name"]}]
+    exported = ExportedNetwork(*unpack(npz, json.dumps(content).encode(), "net"))
+    with pytest.raises(NetworkError, match=r"the program gives torch.float32 .*: expected logits float32 \[5, 4\]"):
+        exported(IMAGES)
