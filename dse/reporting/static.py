@@ -110,16 +110,16 @@ def points(data: PointsData, ax: "Axes | None" = None) -> "Axes":
     error = np.vstack([y - data.lost_low, data.lost_high - y]).clip(min=0)
     ax.errorbar(
         data.energy_saved_pct, y, yerr=error, color=POINTS_COLOR, marker="s", markersize=6, linestyle="-",
-        linewidth=0.8, elinewidth=0.9, capsize=2, zorder=4, label=f"operating points over {', '.join(data.names)}",
+        linewidth=0.8, elinewidth=0.9, capsize=2, zorder=4, label="operating points, report images, 95 % interval",
     )  # fmt: skip
     for number, (x, lost) in enumerate(zip(data.energy_saved_pct, y, strict=True)):
-        ax.annotate(
-            str(number), (x, lost), xytext=(6, 6), textcoords="offset points", color=POINTS_COLOR, weight="bold"
-        )
+        place = (6, 6) if number % 2 == 0 else (-13, -13)  # neighbours may be close
+        ax.annotate(str(number), (x, lost), xytext=place, textcoords="offset points", color=POINTS_COLOR, weight="bold")
     bottom, top = ax.get_ylim()  # accuracy lost points down
     lowest, highest = float(data.lost_high.max(initial=0.0)), float(data.lost_low.min(initial=0.0))
     ax.set_ylim(max(bottom, 1.05 * lowest), min(top, highest))
-    ax.set_title(data.title + ("" if data.front is not None else "; the run has no front yet"), fontsize="medium")
+    missing = "" if data.front is not None else "; the run has no front yet"
+    ax.set_title(f"{data.title}{missing}\n{len(data.names)} multipliers: {', '.join(data.names)}", fontsize="medium")
     ax.legend(loc="lower left", fontsize="small", framealpha=0.9)
     return ax
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dse.config import RunConfig
 from dse.cost.accelerators import Designs
 from dse.errors import ConfigError
+from dse.robustness.surrogate import make_surrogate
 from dse.runs.execution import Executor
 from dse.runs.foreknowledge import Foreknowledge, foreknow
 from dse.runs.front import join_names, wilson_interval
@@ -39,6 +40,7 @@ from dse.runs.results import Run, open_run
 from dse.runs.runner import threads_for
 from dse.runs.store import RunDirectory, RunLock, write_atomic, write_table
 from dse.search.operating_points import Matching, require_distinct
+from dse.search.point_optimization import Refit
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,8 @@ class _Choosing:
             shared["on_results"] = self.observer.on_evaluation
             search = Meter(prepared.evaluator, "search", **shared)
             losses = Losses(search, prepared.exact, n_images=prepared.evaluator.n_images)
-            choice = choose_points(self.settings.method, self._task(known), losses, on_stage=self.observer.on_stage)
+            task = self._task(known, losses.exact_accuracy)
+            choice = choose_points(self.settings.method, task, losses, on_stage=self.observer.on_stage)
             require_distinct(prepared.accelerator.energy_rel(Designs(choice.assignments)))
             self.observer.on_stage("measuring the points on the report images")
             measured = losses.exact_accuracy - losses(choice.assignments)
@@ -184,7 +187,7 @@ class _Choosing:
             on_step=self.observer.on_learning,
         )
 
-    def _task(self, known: Foreknowledge) -> Task:
+    def _task(self, known: Foreknowledge, exact_accuracy: float) -> Task:
         settings, library = self.settings, self.prepared.library
         matching = Matching(
             known.residual_std,
@@ -202,7 +205,23 @@ class _Choosing:
             accuracy_floor=settings.accuracy_floor,
             seed=settings.seed,
             evaluations=settings.evaluations,
+            refit=self._refit(known, exact_accuracy),
         )
+
+    def _refit(self, known: Foreknowledge, exact_accuracy: float) -> Refit | None:
+        """Learns from losses by a surrogate; None where the exact network guesses, and has nothing to lose."""
+        top, n_classes = self.config.data.top, self.prepared.n_classes
+        if exact_accuracy <= top / n_classes:
+            return None
+        model = make_surrogate(
+            known.noise,
+            exact_accuracy=exact_accuracy,
+            n_classes=n_classes,
+            n_images=self.prepared.evaluator.n_images,
+            top=top,
+            sensitivity=known.sensitivity,
+        )
+        return lambda assignments, losses: model.fitted(assignments, losses).layer_losses
 
     def _table(
         self,

@@ -18,7 +18,7 @@ from dse.errors import ConfigError, RunError
 from dse.runs.meter import BudgetSpent, Meter
 from dse.search.calibration import calibrate
 from dse.search.operating_points import Curve, Matching, cheapest_members, tolerance_steps
-from dse.search.point_optimization import OnStage, PointOptimization
+from dse.search.point_optimization import OnStage, PointOptimization, Refit
 from dse.search.subsets import MAX_SUBSETS, best_subsets, kmeans_subset, n_subsets, useful_multipliers, with_exact
 
 N_FINALISTS = 8
@@ -99,6 +99,7 @@ class Task:
         accuracy_floor: in [0, 1], for all points.
         seed: of clustering and search.
         evaluations: assignments that a search may simulate.
+        refit: learns growth from measured losses; None: it stays as predicted.
     """
 
     matching: Matching
@@ -109,6 +110,7 @@ class Task:
     accuracy_floor: float | None
     seed: int
     evaluations: int
+    refit: Refit | None = None
 
     def limits(self, exact_accuracy: float) -> NDArray[np.float64] | None:
         """Largest loss of each point, float64 [n_points]; None where nothing is limited.
@@ -224,12 +226,15 @@ def _searched(task: Task, losses: Losses, limits: NDArray[np.float64] | None, on
         if fits:
             seeds += _best_finalist(task, losses, limits, on_stage)[1]
     search = PointOptimization(
-        task.matching, task.growth, losses, limits=limits, n_multipliers=task.n_multipliers, seed=task.seed
-    )
+        task.matching, task.growth, losses, limits=limits, n_multipliers=task.n_multipliers, seed=task.seed,
+        refit=task.refit,
+    )  # fmt: skip
+    search.remember(*losses.measured)
     losses.budget = task.evaluations
     with suppress(BudgetSpent):
         search.run([choice.assignments for choice in seeds], n_generations=task.evaluations, on_stage=on_stage)
-    return Choice(search.best(*losses.measured), None)
+    search.remember(*losses.measured)  # a budget may end in the middle of a batch
+    return Choice(search.best(), None)
 
 
 def rising_limits(losses: NDArray[np.float64], one_image: float) -> tuple[float, ...]:

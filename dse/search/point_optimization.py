@@ -2,11 +2,11 @@
 
 Objectives are the energies of the points, constraints their losses against their limits. It begins with what it is
 given, with that moved a step along the curves of its multipliers, and with designs that trade energy against learned
-sensitivities; the rest of the population are mutations of these. At the end anything measured may be combined with
-anything else, so a search is never worse than what it began with.
+sensitivities, refitted to what was measured; the rest of the population are mutations of these. At the end anything
+measured may be combined with anything else, so a search is never worse than what it began with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -18,11 +18,15 @@ from dse.search.matching import matched_assignments, spread
 from dse.search.nsga2 import NSGA2Search
 from dse.search.operating_points import Curve, Matching, tolerance_steps, traded_steps
 from dse.search.point_search import PointCrossover, PointMutation, PointSpace, best_combination
+from dse.search.subsets import MAX_SUBSETS, best_subsets, n_subsets, useful_multipliers
 
 POPULATION_SIZE = 24
 
 N_TRADED = 3
-"""Subsets of multipliers of each origin whose trade-off designs are measured before the search begins."""
+"""Subsets of multipliers of each origin whose trade-off designs are measured in one round before the search begins."""
+
+N_ROUNDS = 3
+"""Such rounds, each with sensitivities that the ones before have taught."""
 
 MAX_GROWTH = 2.0
 """Of the cross-entropy, in nats: a network above it guesses."""
@@ -33,6 +37,10 @@ class OnStage(Protocol):
 
     def __call__(self, stage: str, detail: str = "") -> None:
         """A stage, and where it stands."""
+
+
+Refit = Callable[[NDArray[np.int64], NDArray[np.float64]], NDArray[np.float64]]
+"""Growth by layer and multiplier, as `growth`, from measured assignments int64 [n, n_layers] and finite losses [n]."""
 
 
 class PointOptimization:
@@ -46,6 +54,7 @@ class PointOptimization:
         limits: largest loss of each point, float [n_points], rising or equal.
         n_multipliers: to build, at most.
         seed: of all randomness.
+        refit: learns growth from measurements; None: it stays as it is.
     """
 
     def __init__(
@@ -57,8 +66,10 @@ class PointOptimization:
         limits: ArrayLike,
         n_multipliers: int,
         seed: int,
+        refit: Refit | None = None,
     ) -> None:
-        self._matching, self._growth, self._measure = matching, growth, measure
+        self._matching, self._growth, self._refit = matching, growth, refit
+        self._measure_new, self._losses = measure, {}
         self._limits, self._seed = np.asarray(limits, dtype=np.float64), seed
         n_points = len(self._limits)
         self._space = PointSpace(
@@ -76,8 +87,16 @@ class PointOptimization:
             on_stage: told what is going on.
         """
         self._subsets.update(_used(points) for points in seeds)
-        on_stage("trading energy against sensitivities")
-        starts = [*seeds, *self._traded(seeds), *self._neighbours(seeds[:2])]
+        self._measure(np.concatenate(list(seeds)))
+        starts, best = list(seeds), seeds[0]
+        for number in range(1, N_ROUNDS + 1):
+            on_stage("trading energy against sensitivities", f"round {number} of {N_ROUNDS}")
+            starts += self._traded([best, *seeds])
+            self._subsets.update(_used(points) for points in starts)
+            best = self.best()
+            if self._refit is not None:
+                self._growth = self._refit(*_finite(*self._measured))
+        starts = [best, *starts, *self._neighbours([best, seeds[0]])]
         self._subsets.update(_used(points) for points in starts)
         optimizer = NSGA2Search(
             self._space,
@@ -101,13 +120,13 @@ class PointOptimization:
             least = min(least, self._matching.energy(points[kept]).mean(axis=1).min(initial=np.inf))
             on_stage("searching", f"generation {optimizer.generation}, {100 * (1 - least):.1f} % saved on average")
 
-    def best(self, assignments: NDArray[np.int64], losses: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The cheapest points within their limits that measured assignments make, int64 [n_points, n_layers].
+    def remember(self, assignments: NDArray[np.int64], losses: NDArray[np.float64]) -> None:
+        """Takes measurements into account that were made elsewhere: int64 [n, n_layers], float64 [n]."""
+        self._losses.update(zip(map(tuple, assignments.tolist()), losses.tolist(), strict=True))
 
-        Args:
-            assignments: everything measured, int64 [n, n_layers], the seeds among it.
-            losses: of them, float64 [n].
-        """
+    def best(self) -> NDArray[np.int64]:
+        """The cheapest points within their limits that measured assignments make, int64 [n_points, n_layers]."""
+        assignments, losses = self._measured
         rows = best_combination(
             assignments, self._matching.energy(assignments), losses, limits=self._limits.tolist(),
             subsets=sorted(self._subsets), n_multipliers=self._space.n_multipliers,
@@ -116,22 +135,41 @@ class PointOptimization:
             raise ShapeError("no seed keeps the limits: expected at least one that does")
         return assignments[rows]
 
+    def _measure(self, assignments: NDArray[np.int64]) -> NDArray[np.float64]:
+        losses = self._measure_new(assignments)
+        self.remember(assignments, losses)
+        return losses
+
+    @property
+    def _measured(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        return np.array(list(self._losses), dtype=np.int64), np.array(list(self._losses.values()))
+
     @property
     def _mutation(self) -> PointMutation:
         return PointMutation(self._space, self._matching, self._growth)
 
     def _traded(self, seeds: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
         """Points on the trade-off curves of the seeds' subsets, and of subsets that the trade-off itself suggests."""
-        designs = matched_assignments(
-            self._growth, self._matching.energy_rel, n_multiplications=self._matching.n_multiplications,
-            n_designs=8 * N_TRADED, n_tiles=self._space.n_chosen, max_loss=MAX_GROWTH,
-        )  # fmt: skip
-        own = [_used(design) for design in designs[spread(self._matching.energy(designs), N_TRADED)]]
-        subsets = list(dict.fromkeys([*[_used(points) for points in seeds], *own]))
-        kept = [*subsets[:N_TRADED], *[subset for subset in own if subset not in subsets[:N_TRADED]]]
-        self._subsets.update(kept)
         levels = self._growth[np.arange(self._space.n_layers), seeds[0]].sum(axis=1)
+        subsets = [_used(points) for points in seeds][:N_TRADED] + self._suggested(levels)
+        kept = list(dict.fromkeys(subsets))
+        self._subsets.update(kept)
         return self._within_limits([traded_steps(self._matching, self._growth, subset) for subset in kept], levels)
+
+    def _suggested(self, levels: NDArray[np.float64]) -> list[tuple[int, ...]]:
+        """Subsets that trade energy against growth best at the levels of growth of all points, at most `N_TRADED`."""
+        matching, n = self._matching, self._space.n_chosen
+        if n_subsets(matching, n) > MAX_SUBSETS:
+            designs = matched_assignments(
+                self._growth, matching.energy_rel, n_multiplications=matching.n_multiplications,
+                n_designs=8 * N_TRADED, n_tiles=n, max_loss=MAX_GROWTH,
+            )  # fmt: skip
+            return [_used(design) for design in designs[spread(matching.energy(designs), N_TRADED)]]
+        curve = traded_steps(matching, self._growth, np.arange(len(matching.energy_rel)))
+        weighted = matching.weights[:, None] * matching.energy_rel
+        costs = [weighted + _price(curve, matching, level) * self._growth for level in levels.tolist()]
+        found = best_subsets(np.concatenate(costs), useful_multipliers(matching), n, n_best=N_TRADED)
+        return [tuple(subset) for subset in found.tolist()]
 
     def _within_limits(self, curves: Sequence[Curve], levels: ArrayLike) -> list[NDArray[np.int64]]:
         start = [[curve.position(float(level)) for level in np.asarray(levels)] for curve in curves]
@@ -163,6 +201,21 @@ class PointOptimization:
         return np.array(population, dtype=np.int64)
 
 
+def _finite(
+    assignments: NDArray[np.int64], losses: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    return assignments[np.isfinite(losses)], losses[np.isfinite(losses)]
+
+
 def _used(points: NDArray[np.int64]) -> tuple[int, ...]:
     """Multipliers of an assignment, or of several."""
     return tuple(np.unique(points).tolist())
+
+
+def _price(curve: Curve, matching: Matching, level: float) -> float:
+    """Energy that a little more growth saves, at a level of growth along a trade-off curve."""
+    if len(curve.levels) == 1:
+        return 0.0
+    position = min(curve.position(level), len(curve.levels) - 2)
+    energy = matching.energy(curve.assignments[position : position + 2])
+    return float((energy[0] - energy[1]) / (curve.levels[position + 1] - curve.levels[position]))
