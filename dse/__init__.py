@@ -18,6 +18,7 @@ _HOMES = {
     "evaluate": "dse.api",
     "explore": "dse.api",
     "export": "dse.api",
+    "finetune": "dse.api_finetuning",
     "load_exported": "dse.exported.reader",
     "load_library": "dse.multipliers.library",
     "lut_conv2d": "dse.simulation.ops",
@@ -39,6 +40,7 @@ __all__ = [
     "evaluate",
     "explore",
     "export",
+    "finetune",
     "load_exported",
     "load_library",
     "lut_conv2d",
@@ -51,6 +53,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from dse.api import evaluate, explore, export, tolerances
+    from dse.api_finetuning import finetune
     from dse.api_points import operating_points
     from dse.errors import DseError
     from dse.exported.reader import ExportedNetwork, load_exported

@@ -12,7 +12,10 @@ import typer
 
 from dse import __version__
 from dse.errors import ConfigError, DseError
+from dse.recovery.finetuning_settings import FinetuningSettings
 from dse.reporting import terminal
+from dse.reporting.live_line import LiveLine
+from dse.runs.finetuned import FinetuneOptions
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -82,6 +85,14 @@ def _common(
 
 def _option(help_text: str, panel: str, *names: str, metavar: str | None = None) -> Any:
     return typer.Option(*names, help=help_text, rich_help_panel=panel, metavar=metavar, show_default=False)
+
+
+TUNING, VALIDATION_IMAGES = FinetuningSettings(), FinetuneOptions().validation_images
+
+
+def _default(help_text: str, name: str) -> Any:
+    """An option of fine-tuning whose default stands in `FinetuningSettings`."""
+    return _option(f"{help_text}; default {getattr(TUNING, name)}.", _LEARNING)
 
 
 _INPUT, _INTEGER, _SEARCH, _EXECUTION = "Network, data, multipliers", "Quantization and recovery", "Search", "Execution"
@@ -297,6 +308,69 @@ def operating_points(
             terminal.print_note("interrupted; everything measured is kept. Repeat the same command to continue")
             raise typer.Exit(EXIT_INTERRUPTED) from None
     print_points(found, output_format)
+
+
+@app.command()
+def finetune(
+    directory: Annotated[Path, typer.Argument(help="A run, or a set of operating points.", metavar="DIR")],
+    points: Annotated[str | None, _option("Of the front of a run, as 3,5, or all.", _INPUT, metavar="NUMBERS")] = None,
+    assignments: Annotated[
+        Path | None, _option("Designs of a CSV file instead, column `assignment`.", _INPUT, metavar="FILE")
+    ] = None,
+    training_images: Annotated[int | None, _option("Images to learn on; default all there are.", _INPUT)] = None,
+    validation_images: Annotated[
+        int, _option("Search images that choose the best epoch; default 1000.", _INPUT)
+    ] = VALIDATION_IMAGES,
+    epochs: Annotated[int, _default("Passes over the training images, at most", "epochs")] = TUNING.epochs,
+    batch_size: Annotated[int, _default("Images a step", "batch_size")] = TUNING.batch_size,
+    learning_rate: Annotated[
+        float, _default("Of weights, in parts of a channel's range", "learning_rate")
+    ] = TUNING.learning_rate,
+    affine_learning_rate: Annotated[
+        float, _default("Of scales and biases", "affine_learning_rate")
+    ] = TUNING.affine_learning_rate,
+    distillation: Annotated[
+        float, _default("Share of the loss that compares with the exact network", "distillation")
+    ] = TUNING.distillation,
+    temperature: Annotated[float, _default("Of softmaxes in it", "temperature")] = TUNING.temperature,
+    augmentation: Annotated[str, _default("none, flip, crop or crop-flip", "augmentation")] = TUNING.augmentation,
+    gradient: Annotated[str, _default("ste, or smoothed: with the tables' derivatives", "gradient")] = TUNING.gradient,
+    private: Annotated[str, _default("What a point owns: affine, bias or auto", "private")] = TUNING.private,
+    patience: Annotated[
+        int, _default("Epochs without a better one before it stops, 0 for never", "patience")
+    ] = TUNING.patience or 0,
+    seed: Annotated[int, _default("Same seed, same result", "seed")] = TUNING.seed,
+    threads: Annotated[int | None, _option("Of this process; default as the run.", _EXECUTION)] = None,
+    out: Annotated[Path | None, _option("Directory; default DIR/finetuned.", _EXECUTION, metavar="DIR")] = None,
+    output_format: FormatOption = Format.table,
+) -> None:
+    """Fine-tune points of a run, each by itself, or a set of operating points, which share their weights.
+
+    Forward goes through the multipliers' tables. The run's own files stay as they are. For example
+
+        dse finetune runs/resnet20 --points 3,5 --epochs 3
+
+    The same command continues an interrupted fine-tuning; what is finished is only printed.
+    """
+    from dse.api_finetuning import finetune_and_draw
+    from dse.reporting.terminal_finetuning import FinetuneWatch, print_finetuned
+
+    settings = FinetuningSettings(
+        epochs, batch_size, learning_rate, affine_learning_rate, distillation, temperature, augmentation, gradient,
+        private, patience or None, seed,
+    )  # fmt: skip
+    options = FinetuneOptions(settings, training_images, validation_images)
+    with LiveLine(terminal.make_console(to_stderr=True)) as line, _terminable():
+        try:
+            found = finetune_and_draw(
+                directory, options, points=points, assignments=assignments, threads=threads, out=out,
+                watch=FinetuneWatch(line),
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            line.close()
+            terminal.print_note("interrupted; what was learned is kept. Repeat the same command to continue")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+    print_finetuned(found, output_format)
 
 
 @app.command()

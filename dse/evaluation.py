@@ -73,8 +73,13 @@ class Evaluator:
         return len(self._bank.library)
 
     @property
+    def split(self) -> Split:
+        """The images that accuracies are measured on."""
+        return self._split
+
+    @property
     def n_images(self) -> int:
-        """Images an accuracy is measured on."""
+        """How many these are."""
         return self._split.n_images
 
     @property

@@ -33,6 +33,7 @@ LAYERS = {
     "runs": 5,
     "reporting": 6,
     "api": 6,
+    "api_finetuning": 6,
     "api_points": 6,
     "cli": 6,
     "__main__": 6,

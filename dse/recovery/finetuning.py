@@ -64,7 +64,7 @@ class Epoch:
         epoch: from 0.
         loss: mean over the epoch's steps and operating points; NaN for epoch 0.
         accuracies: of each operating point on the validation images, in [0, 1].
-        time_s: since the start of this process.
+        time_s: since the start, without what an interrupted process had spent after its last checkpoint.
     """
 
     epoch: int
@@ -268,6 +268,7 @@ class Learning:
             "key": self._key,
             "n_done": self._n_done,
             "loss": self._loss,
+            "time_s": time.monotonic() - self._begin,
             "history": [asdict(epoch) for epoch in self._history],
             "network": self._learner.state(),
             "best": self._best,
@@ -282,6 +283,7 @@ class Learning:
             return False
         self._n_done, self._loss, self._best = state["n_done"], state["loss"], state["best"]
         self._history = [Epoch(**values | {"accuracies": tuple(values["accuracies"])}) for values in state["history"]]
+        self._begin = time.monotonic() - state["time_s"]
         self._learner.load_state(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         return True

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from dse.config import RunConfig
@@ -212,3 +213,48 @@ def _saved_by_front(run: Run, accuracy: NDArray[np.float64]) -> NDArray[np.float
     fits = front["accuracy"].to_numpy(np.float64)[None] >= accuracy[:, None]
     best = np.where(fits, front["energy_saved_pct"].to_numpy(np.float64), -np.inf).max(axis=1)
     return np.where(np.isfinite(best), best, np.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class FinetunedData:
+    """Points before and after fine-tuning, relative to the exact network of the same images.
+
+    Attributes:
+        title: network and data.
+        energy_saved_pct: of each point, float64 [n], percent.
+        untuned_lost_points: on the report images, float64 [n], percentage points.
+        lost_points: likewise after fine-tuning.
+        lost_low: lower end of its 95 % interval, float64 [n].
+        lost_high: upper end.
+        n_images_report: images behind the intervals.
+    """
+
+    title: str
+    energy_saved_pct: NDArray[np.float64]
+    untuned_lost_points: NDArray[np.float64]
+    lost_points: NDArray[np.float64]
+    lost_low: NDArray[np.float64]
+    lost_high: NDArray[np.float64]
+    n_images_report: int
+
+
+def finetuned_data(table: pd.DataFrame, config: RunConfig) -> FinetunedData:
+    """What a picture of fine-tuned points shows.
+
+    Args:
+        table: see `dse.runs.finetuned.FinetunedPoints`.
+        config: of the run that the points belong to.
+    """
+
+    def lost(column: str) -> NDArray[np.float64]:
+        return 100 * (table["accuracy_exact"] - table[column]).to_numpy(np.float64)
+
+    return FinetunedData(
+        title=f"{config.network.name}, {config.data.dataset}{_top(config)}, fine-tuned",
+        energy_saved_pct=table["energy_saved_pct"].to_numpy(np.float64),
+        untuned_lost_points=lost("accuracy_untuned"),
+        lost_points=lost("accuracy"),
+        lost_low=lost("accuracy_high"),
+        lost_high=lost("accuracy_low"),
+        n_images_report=int(table["n_images_report"].iloc[0]),
+    )

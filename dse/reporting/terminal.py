@@ -169,7 +169,7 @@ class SweepWatch:
 
     def on_coefficient(self, found: Tolerances) -> None:
         """See `SweepObserver`."""
-        self._console.print(f"coefficient {found.coefficient:g}: done in {_duration(found.time_s)}", markup=False)
+        self._console.print(f"coefficient {found.coefficient:g}: done in {duration(found.time_s)}", markup=False)
 
 
 def print_tolerances(found: Sequence[Tolerances], output_format: Format, *, path: Path) -> None:
@@ -224,7 +224,7 @@ def progress_text(progress: loop.Progress, start: loop.Start | None) -> str:
         f"energy saved at accuracy {100 * progress.accuracy_floor:.1f} %: {saved}"
     )
     left = seconds_left(progress, start)
-    return text if left is None else f"{text}, about {_duration(left)} left"
+    return text if left is None else f"{text}, about {duration(left)} left"
 
 
 def seconds_left(progress: loop.Progress, start: loop.Start | None) -> float | None:
@@ -243,7 +243,21 @@ def _evaluations_spent(progress: loop.Progress, start: loop.Start) -> float:
     return progress.n_images / start.n_images_search
 
 
-def _duration(seconds: float) -> str:
+def percent(share: float) -> str:
+    """A share as people read it, two digits after the point.
+
+    >>> percent(0.98765)
+    '98.77'
+    """
+    return f"{100 * share:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """A time as people read it.
+
+    >>> duration(75)
+    '1 min 15 s'
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
@@ -290,17 +304,31 @@ def front_summary(run: Run) -> pd.DataFrame:
     """The columns of a front that fit a terminal, in percent and points."""
     front = run.front
     exact = front.loc[front["is_exact"], "accuracy"].iloc[0]
-    interval = [f"{100 * a:.2f} to {100 * b:.2f}" for a, b in zip(front.accuracy_low, front.accuracy_high, strict=True)]
-    return pd.DataFrame(
+    interval = [f"{percent(a)} to {percent(b)}" for a, b in zip(front.accuracy_low, front.accuracy_high, strict=True)]
+    summary = pd.DataFrame(
         {
             "point": front["point"],
             "energy saved %": front["energy_saved_pct"].map("{:.2f}".format),
-            "accuracy %": (100 * front["accuracy"]).map("{:.2f}".format),
+            "accuracy %": front["accuracy"].map(percent),
             "95 % interval": interval,
-            "lost (points)": (100 * (exact - front["accuracy"])).map("{:.2f}".format),
+            "lost (points)": (exact - front["accuracy"]).map(percent),
             "multipliers (layers)": front["assignment"].map(count_names),
         }
     )
+    tuned = finetuned_accuracies(run)
+    if tuned:
+        found = [tuned.get(point) for point in front["point"]]
+        texts = ["" if accuracy is None else f"{percent(accuracy)} ({percent(exact - accuracy)})" for accuracy in found]
+        summary.insert(5, "fine-tuned % (lost)", texts)
+    return summary
+
+
+def finetuned_accuracies(run: Run) -> dict[int, float]:
+    """Accuracies on the report images of the points of a front that were fine-tuned, by point."""
+    if not run.has_finetuned:
+        return {}
+    table = run.finetuned.dropna(subset="point")
+    return dict(zip(table["point"].astype(int), table["accuracy"], strict=True))
 
 
 def count_names(assignment: str) -> str:
@@ -317,7 +345,10 @@ def print_point(run: Run, point: int, output_format: Format) -> None:
     """The multiplier of every layer at one point."""
     table = run.assignment(point)
     row = run.front[run.front["point"] == point].iloc[0]
-    title = f"point {point}: {row['energy_saved_pct']:.2f} % energy saved, accuracy {100 * row['accuracy']:.2f} %"
+    title = f"point {point}: {row['energy_saved_pct']:.2f} % energy saved, accuracy {percent(row['accuracy'])} %"
+    tuned = finetuned_accuracies(run).get(point)
+    if tuned is not None:
+        title += f", {percent(tuned)} % fine-tuned"
     print_table(table, output_format, title=title)
 
 

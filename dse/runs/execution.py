@@ -146,7 +146,7 @@ class Executor:
         # Neighbours share leading layers, and an evaluator may share their work.
         order = np.lexsort(assignments.T[::-1]) if len(assignments) else np.empty(0, dtype=np.int64)
         if self.jobs == 1:
-            _limit_threads(self.threads)
+            limit_threads(self.threads)
             yield from _in_process(evaluator, assignments, order, images)
             return
         path = self._send(evaluator)
@@ -237,11 +237,12 @@ def _work(
 ) -> list[Result]:
     if path not in _loaded:
         _loaded[path] = pickle.loads(path.read_bytes())
-    _limit_threads(threads)
+    limit_threads(threads)
     return _measure(_loaded[path], indices, assignments, images)
 
 
-def _limit_threads(threads: int) -> None:
+def limit_threads(threads: int) -> None:
+    """Has this process use so many threads from now on."""
     # An evaluator without torch must not pay for its import.
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() != threads:

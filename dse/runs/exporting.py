@@ -18,7 +18,7 @@ from dse.errors import ConfigError, RunError
 from dse.runs.front import SEPARATOR
 from dse.runs.manifest import check_unchanged
 from dse.runs.point_set import PointsDirectory, open_points
-from dse.runs.preparation import Inputs, Prepared, prepare
+from dse.runs.preparation import Inputs, Prepared, check_objects, prepare
 from dse.runs.results import Run, open_run
 
 CHECK_IMAGES = 8
@@ -69,7 +69,7 @@ def export_points(
     """
     path, inputs = Path(path), inputs or Inputs()
     source = _of_set(path, point) if PointsDirectory(path).record.exists() else _of_run(path, point)
-    _check_inputs(source, inputs)
+    check_objects(source.config, inputs, source.run.path, "dse.export")
     if source.tuned.exists() and not untuned:
         source = source.finetuned()
     prepared = prepare(source.config, inputs)
@@ -165,21 +165,6 @@ def _tuned_accuracy(path: Path, table: pd.DataFrame) -> dict[str, NDArray[Any]]:
     rows = tuned.drop_duplicates("point", keep="last").set_index("point").reindex(table["point"])
     accuracy = rows["accuracy"].to_numpy(dtype=np.float64)
     return {"accuracy": accuracy, "n_images_report": rows["n_images_report"].fillna(0).to_numpy(dtype=np.int64)}
-
-
-def _check_inputs(source: _Source, inputs: Inputs) -> None:
-    """The run may have been made with objects, which have no name to load them by."""
-    names = {
-        "network": (source.config.network.name, inputs.network),
-        "dataset": (source.config.data.dataset, inputs.splits),
-        "library": (source.config.library.path, inputs.library),
-    }
-    missing = [key for key, (name, given) in names.items() if str(name).startswith("object:") and given is None]
-    if missing:
-        raise ConfigError(
-            f"{source.run.path} was made in Python, with objects as {' and '.join(missing)}: export it with "
-            f"dse.export(..., {'=..., '.join(missing)}=...), giving the same objects"
-        )
 
 
 def _write(source: _Source, prepared: Prepared, out: Path) -> tuple[Path, Path]:

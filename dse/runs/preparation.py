@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from dse.config import RunConfig
 from dse.cost.accelerators import Accelerator, make_accelerator
-from dse.errors import DataError, MultiplierError
+from dse.errors import ConfigError, DataError, MultiplierError
 from dse.multipliers.library import Library, load_library
 from dse.robustness.tolerances import AgnSettings
 from dse.runs.execution import Evaluator
@@ -164,6 +165,31 @@ def _search_images(confirming: Any, n_images: int | None) -> Any:
     return confirming.subset(n_images)
 
 
+def check_objects(config: RunConfig, inputs: Inputs, path: Path, call: str) -> None:
+    """Checks that objects a run was made with are given again: they have no name to load them by.
+
+    Args:
+        config: of the run.
+        inputs: what is given.
+        path: of the run.
+        call: that takes them, for the message.
+
+    Raises:
+        ConfigError: naming what is missing.
+    """
+    names = {
+        "network": (config.network.name, inputs.network),
+        "dataset": (config.data.dataset, inputs.splits),
+        "library": (config.library.path, inputs.library),
+    }
+    missing = [key for key, (name, given) in names.items() if str(name).startswith("object:") and given is None]
+    if missing:
+        raise ConfigError(
+            f"{path} was made in Python, with objects as {' and '.join(missing)}: use "
+            f"{call}(..., {'=..., '.join(missing)}=...), giving the same objects"
+        )
+
+
 def load_network(config: RunConfig, inputs: Inputs) -> Any:
     """The float network, a `torch.nn.Module`. Imports torch."""
     from dse.networks.zoo import create_network
@@ -195,17 +221,24 @@ def load_data(config: RunConfig, inputs: Inputs, *, n_calibration: int | None = 
 
 
 def training_split(config: RunConfig, inputs: Inputs, calibration: Any) -> Any:
-    """The images that tolerances are learned on: the calibration images, or more of the same part.
-
-    Where the data has one part only, more images would be those of search and report: then there are no more.
-    """
+    """The images that tolerances are learned on: the calibration images, or more of the same part."""
     n_images = config.tolerances.training_images
-    if n_images is None:
-        n_images = ALL_IMAGES if config.tolerances.method == "trained" else calibration.n_images
+    if n_images is None and config.tolerances.method == "frozen":
+        n_images = calibration.n_images
+    return training_images(config, inputs, calibration, n_images)
+
+
+def training_images(config: RunConfig, inputs: Inputs, calibration: Any, n_images: int | None) -> Any:
+    """The first `n_images` of the part that calibrates, a `dse.datasets.Split`; `None`: all of them. Imports torch.
+
+    Where the data has one part only, more images would be those of search and report: then there are no more than the
+    calibration images.
+    """
+    n_images = ALL_IMAGES if n_images is None else n_images
     if n_images <= calibration.n_images:
         return calibration.subset(n_images)
     if calibration.part != "train" or inputs.splits is not None:
-        _log.info("tolerances are learned on the %d calibration images, there are no others", calibration.n_images)
+        _log.info("the %d calibration images are learned on, there are no others", calibration.n_images)
         return calibration
     return load_data(config, inputs, n_calibration=n_images).calibration
 

@@ -11,6 +11,7 @@ from dse.config import RunConfig, load_config
 from dse.errors import RunError
 from dse.objectives import ACCURACY
 from dse.pareto import nondominated
+from dse.runs.finetuned import FOLDER, FinetuneDirectory, read_table
 from dse.runs.front import SEPARATOR, join_names
 from dse.runs.journal import Evaluation, longest, read_journal
 from dse.runs.manifest import Manifest, read_manifest
@@ -83,6 +84,18 @@ class Run:
         if not self.directory.predictions.exists():
             raise RunError(f"{self.path} has no predictions: expected a finished search with search.surrogate = true")
         return pd.read_csv(self.directory.predictions)
+
+    @property
+    def has_finetuned(self) -> bool:
+        """Whether there are points that `dse finetune` tuned, in the run's own directory."""
+        return FinetuneDirectory(self.path / FOLDER).table.exists()
+
+    @cached_property
+    def finetuned(self) -> pd.DataFrame:
+        """Points after fine-tuning, beside what they were before; see `dse.runs.finetuned.FinetunedPoints`."""
+        if not self.has_finetuned:
+            raise RunError(f"{self.path} has no fine-tuned points yet: make them with `dse finetune {self.path}`")
+        return read_table(FinetuneDirectory(self.path / FOLDER).table)
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:

@@ -175,7 +175,7 @@ def test_objects(tmp_path):
     splits = Splits(*(Split.from_arrays(s.stored, s.labels) for s in (found.calibration, found.search, found.report)))
     objects = {"network": network, "dataset": splits, "library": library}
     run = dse.explore(**objects, **OPTIONS, out=tmp_path / "run")
-    with pytest.raises(ConfigError, match="objects as network and dataset and library: export it with dse.export"):
+    with pytest.raises(ConfigError, match="objects as network and dataset and library: use dse.export"):
         dse.export(run.path, point=0)
     exported = dse.load_exported(dse.export(run.path, point=0, **objects).document)
     assert exported.hits(splits.report).mean() == run.front["accuracy"][0]

@@ -1,0 +1,107 @@
+"""What people see of fine-tuning at a terminal; see `terminal`."""
+
+import time
+
+import pandas as pd
+
+from dse.reporting.live_line import LiveLine
+from dse.reporting.terminal import Format, count_names, duration, percent, print_note, print_table
+from dse.runs.finetuned import FinetuneDirectory, FinetunedPoints
+from dse.runs.finetuning import FinetuneStart
+
+
+class FinetuneWatch:
+    """Shows how fine-tuning goes on; see `FinetuneObserver`."""
+
+    def __init__(self, line: LiveLine) -> None:
+        self._line = line
+        self._start: FinetuneStart | None = None
+        self._name, self._accuracy = "", ""
+        self._n_left, self._n_spent, self._n_before, self._begin = 0, 0, None, 0.0
+
+    def on_start(self, start: FinetuneStart) -> None:
+        """See `FinetuneObserver`."""
+        self._start, self._begin = start, time.monotonic()
+        for text in start_lines(start):
+            self._line.print(text)
+        self._line.start("measuring")
+
+    def on_job(self, name: str, n_left: int) -> None:
+        """See `FinetuneObserver`."""
+        self._name, self._n_left, self._accuracy, self._n_before = name, n_left, "", None
+        self._line.update(f"{name}: measuring")
+
+    def on_step(self, n_done: int, n_steps: int, loss: float) -> None:
+        """See `FinetuneObserver`."""
+        if self._n_before is None:
+            self._n_before = n_done - 1
+        n_now = n_done - self._n_before
+        rate_s = (time.monotonic() - self._begin) / (self._n_spent + n_now)
+        left_s = rate_s * (n_steps - n_done + self._n_left * n_steps)
+        epoch = -(-n_done * self._start.n_epochs // n_steps)
+        text = (
+            f"{self._name}: epoch {epoch} of {self._start.n_epochs}, step {n_done} of {n_steps}, loss {loss:.4f}"
+            f"{self._accuracy}, about {duration(left_s)} left"
+        )
+        self._line.update(text, n_done=n_done, n_total=n_steps)
+        if n_done == n_steps:
+            self._n_spent += n_now
+
+    def on_epoch(self, epoch: int, accuracies: tuple[float, ...]) -> None:
+        """See `FinetuneObserver`."""
+        text = ", ".join(percent(accuracy) for accuracy in accuracies)
+        self._accuracy = f", {text} % of validation images"
+        when = f"after epoch {epoch}" if epoch else "before learning"
+        self._line.print(f"{self._name}: {text} % of validation images {when}")
+
+    def on_result(self, name: str, accuracy_untuned: float, accuracy: float, time_s: float) -> None:
+        """See `FinetuneObserver`."""
+        self._line.print(
+            f"{name}: {percent(accuracy_untuned)} to {percent(accuracy)} % of the report images in {duration(time_s)}"
+        )
+
+
+def start_lines(start: FinetuneStart) -> list[str]:
+    """What is about to happen, in a few lines."""
+    finished = f", {start.n_finished} of them finished" if start.n_finished else ""
+    return [
+        f"directory {start.path}",
+        f"{start.network} on {start.dataset}: {start.n_layers} layers, {start.n_images_training} training, "
+        f"{start.n_images_validation} validation and {start.n_images_report} report images of {start.source}, "
+        f"{start.n_epochs} epochs, {start.threads} threads",
+        f"{start.n_jobs} to fine-tune{finished}",
+    ]
+
+
+def print_finetuned(points: FinetunedPoints, output_format: Format) -> None:
+    """The points, and where their files are; json and csv have all columns."""
+    if output_format != "table":
+        print_table(points.table, output_format)
+        return
+    title = f"{points.path}: {len(points.table)} fine-tuned points"
+    print_table(finetuned_summary(points.table), "table", title=title)
+    directory = FinetuneDirectory(points.path)
+    print_note(f"layer by layer in {directory.table}, drawn in {directory.picture.name}")
+
+
+def finetuned_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns that fit a terminal, in percent and points."""
+    lost = 100 * (table["accuracy_exact"] - table[["accuracy_untuned", "accuracy"]].T).T
+    summary = pd.DataFrame(
+        {
+            "point": table["name"].str.removeprefix("point_"),
+            "energy saved %": table["energy_saved_pct"].map("{:.2f}".format),
+            "untuned %": table["accuracy_untuned"].map(percent),
+            "tuned %": table["accuracy"].map(percent),
+            "95 % interval": [
+                f"{percent(a)} to {percent(b)}" for a, b in zip(table.accuracy_low, table.accuracy_high, strict=True)
+            ],
+            "lost untuned (points)": lost["accuracy_untuned"].map("{:.2f}".format),
+            "lost tuned": lost["accuracy"].map("{:.2f}".format),
+            "best epoch": [f"{a} of {b}" for a, b in zip(table.best_epoch, table.epochs, strict=True)],
+            "multipliers (layers)": table["assignment"].map(count_names),
+        }
+    )
+    if "overhead_pct" in table:
+        summary.insert(8, "private parameters %", table["overhead_pct"].map("{:.2f}".format))
+    return summary
