@@ -155,6 +155,7 @@ class _Choosing:
             Executor(options.jobs, threads_for(self.config, prepared)) as executor,
         ):
             self.observer.on_start(self._start(len(journal)))
+            self.observer.on_stage("predicting errors, learning tolerances")
             known = self._foreknow()
             require_exact(prepared.evaluator, prepared.exact, executor=executor, journal=journal)
             shared = {"accelerator": prepared.accelerator, "journal": journal, "executor": executor}
@@ -165,7 +166,8 @@ class _Choosing:
             choice = choose_points(self.settings.method, task, losses, on_stage=self.observer.on_stage)
             require_distinct(prepared.accelerator.energy_rel(Designs(choice.assignments)))
             self.observer.on_stage("measuring the points on the report images")
-            measured = losses.exact_accuracy - losses(choice.assignments)
+            lost = losses(choice.assignments)
+            measured = np.where(np.isfinite(lost), losses.exact_accuracy - lost, np.nan)
             report = Meter(prepared.report_evaluator, "report", **shared)
             accuracy = report(Designs(np.vstack([prepared.exact, choice.assignments]))).accuracy
         self._write_record(self._found(choice))

@@ -160,13 +160,11 @@ def _by_enumeration(task: Task, losses: Losses, limits: NDArray[np.float64] | No
     if limits is None:
         (subset,) = _finalists(task, task.scales, n_best=1)
         return Choice(cheapest_members(task.matching, subset, task.scales), task.scales)
-    return _best_finalist(task, losses, limits, on_stage)[0]
+    return _ranked_finalists(task, losses, limits, on_stage)[0]
 
 
-def _best_finalist(
-    task: Task, losses: Losses, limits: NDArray[np.float64], on_stage: OnStage
-) -> tuple[Choice, list[Choice]]:
-    """The cheapest of the finalists within the limits, and all of them by rising energy.
+def _ranked_finalists(task: Task, losses: Losses, limits: NDArray[np.float64], on_stage: OnStage) -> list[Choice]:
+    """The best subsets by matching with their points within the limits, the cheapest first.
 
     A second round enumerates at the scales that the best of the first round ended at: nominal scales may be far off.
     """
@@ -174,11 +172,10 @@ def _best_finalist(
     scales = task.scales
     for number in (1, 2):
         on_stage(f"moving the points of the best subsets to their limits, round {number} of 2")
-        subsets = [tuple(s.tolist()) for s in _finalists(task, scales, n_best=N_FINALISTS)]
-        exact = tuple(with_exact(
-            task.matching.costs(scales), subsets[0], task.n_multipliers, exact=task.matching.exact_index
-        ))  # fmt: skip
-        subsets = [subset for subset in dict.fromkeys([*subsets, exact]) if subset not in found]
+        costs, exact = task.matching.costs(scales), task.matching.exact_index
+        subsets = [tuple(subset) for subset in _finalists(task, scales, n_best=N_FINALISTS).tolist()]
+        subsets.append(tuple(with_exact(costs, subsets[0], task.n_multipliers, exact=exact)))  # keeps any limit
+        subsets = [subset for subset in dict.fromkeys(subsets) if subset not in found]
         if subsets:
             curves, positions = _within_limits(task, losses, limits, subsets)
             for subset, curve, row in zip(subsets, curves, positions, strict=True):
@@ -186,7 +183,7 @@ def _best_finalist(
                     found[subset] = _at(curve, row)
         ranked = sorted(found.values(), key=lambda choice: _rank(task.matching.energy(choice.assignments)))
         scales = ranked[0].scales
-    return ranked[0], ranked
+    return ranked
 
 
 def _rank(energies: NDArray[np.float64]) -> tuple[bool, float]:
@@ -217,14 +214,14 @@ def _searched(task: Task, losses: Losses, limits: NDArray[np.float64] | None, on
     on_stage("choosing multipliers to start from")
     seeds = [_by_clusters(task, losses, limits, on_stage)]
     fits = n_subsets(task.matching, task.n_multipliers) <= MAX_SUBSETS
-    if fits:
-        seeds.insert(0, _by_enumeration(task, losses, limits, on_stage))
     if task.max_loss is None:
+        if fits:
+            seeds.insert(0, _by_enumeration(task, losses, limits, on_stage))
         reached = losses(seeds[0].assignments)
         task = replace(task, max_loss=rising_limits(reached, 1 / losses.n_images))
         limits = task.limits(losses.exact_accuracy)
-        if fits:
-            seeds += _best_finalist(task, losses, limits, on_stage)[1]
+    if fits:
+        seeds += _ranked_finalists(task, losses, limits, on_stage)
     search = PointOptimization(
         task.matching, task.growth, losses, limits=limits, n_multipliers=task.n_multipliers, seed=task.seed,
         refit=task.refit,

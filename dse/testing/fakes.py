@@ -7,6 +7,7 @@ import numpy as np
 
 from dse.multipliers.library import Library
 from dse.multipliers.multiplier import Cost, Multiplier
+from dse.search.operating_points import Matching
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,16 @@ def fake_library() -> Library:
     members = [Multiplier.from_function(n, truncated(b), is_signed=False, cost=c) for n, (b, c) in cost.items()]
     exact = Multiplier.from_function("exact", truncated(0), is_signed=False, cost=Cost(10.0, "mW", "fake", "made up"))
     return Library([*members, exact], name="fake")
+
+
+def fake_matching(n_layers: int, n_multipliers: int, seed: int = 0) -> Matching:
+    """Random errors and tolerances; the last multiplier is exact, the others err less the more they cost."""
+    rng = np.random.default_rng(seed)
+    energy_rel = np.append(np.sort(rng.uniform(0.1, 0.95, n_multipliers - 1)), 1.0)
+    residual_std = (1 - energy_rel) ** 2 * rng.lognormal(0, 1, (n_layers, n_multipliers))
+    tolerance = rng.lognormal(-1.5, 1, n_layers)
+    counts = rng.integers(1, 20, n_layers).astype(float)
+    return Matching(residual_std, tolerance, energy_rel, counts, n_multipliers - 1)
 
 
 @dataclass(frozen=True)

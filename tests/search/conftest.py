@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from dse.search.operating_points import Matching
+from dse.testing.fakes import fake_matching
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,5 @@ def explore():
 
 @pytest.fixture(scope="session")
 def make_matching():
-    """`make(n_layers, n_multipliers, seed)`: the last multiplier is exact, the others err less the more they cost."""
-
-    def make(n_layers, n_multipliers, seed=0):
-        rng = np.random.default_rng(seed)
-        energy_rel = np.append(np.sort(rng.uniform(0.1, 0.95, n_multipliers - 1)), 1.0)
-        residual_std = (1 - energy_rel) ** 2 * rng.lognormal(0, 1, (n_layers, n_multipliers))
-        tolerance = rng.lognormal(-1.5, 1, n_layers)
-        counts = rng.integers(1, 20, n_layers).astype(float)
-        return Matching(residual_std, tolerance, energy_rel, counts, n_multipliers - 1)
-
-    return make
+    """`make(n_layers, n_multipliers, seed)`, see `fake_matching`."""
+    return fake_matching
