@@ -258,3 +258,63 @@ def test_doctor(dse, monkeypatch):
     code, _, err = dse("doctor")
     assert code == cli.EXIT_ERROR
     assert "error: DSE_ISA=mmx: unknown level" in err
+
+
+POINTS = ["--multipliers", "3", "--points", "2", "--max-loss", "3,20"]
+
+
+def test_operating_points(dse, fakes, tmp_path):
+    dse("explore", *SMALL, "--out", "one")
+    code, out, err = dse("operating-points", "one", *POINTS)
+    assert code == 0
+    assert "2 points over" in out
+    assert "choosing multipliers" in err
+    folder = tmp_path / "one" / "operating_points" / "enumerate_n3_m2"
+    assert (folder / "operating_points.png").read_bytes().startswith(b"\x89PNG")
+    assert dse("operating-points", "one", *POINTS)[:2] == (0, out)
+    code, out, _ = dse("operating-points", "one", *POINTS, "--format", "csv")
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(out)), pd.read_csv(folder / "operating_points.csv"))
+    assert dse("operating-points", "one", *POINTS, "--method", "search", "--evaluations", "20", "--seed", "3")[0] == 0
+
+
+def test_operating_points_of_the_default_run(dse, fakes, tmp_path):
+    code, _, err = dse("operating-points", *POINTS, "--method", "kmeans", "--out", "points")
+    assert code == 0
+    assert err.index("generation 12/12") < err.index("2 operating points over 3 of 5 multipliers by kmeans")
+    assert (tmp_path / "points" / "operating_points.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max-loss", "1;2"], "error: --max-loss 1;2: expected numbers with commas between them, as 0.3,1,2.3"),
+        (["--scales", "a"], "error: --scales a: expected numbers with commas"),
+        (["--scales", "2,1,3"], "error: --scales 2,1,3: expected rising numbers above 0"),
+        (["--multipliers", "6"], "error: 6 multipliers were asked for, the library has 5"),
+        (["--points", "1"], "error: 1 operating points were asked for: expected at least 2"),
+        (["--method", "means"], "error: unknown method 'means': did you mean 'kmeans'?"),
+        (["--accuracy-floor", "0.99"], "the exact network reaches 0.9500 on the search images"),
+        (["--scales", "0.001,0.002,0.003"], "tie: both cost 1.0000 of the exact network's energy"),
+    ],
+)
+def test_operating_points_are_refused_in_one_line(dse, fakes, options, message):
+    dse("explore", *SMALL, "--out", "one")
+    code, out, err = dse("operating-points", "one", *options)
+    assert (code, out) == (2, "")
+    (line,) = [line for line in err.splitlines() if line.startswith("error")]
+    assert message in line
+    assert "Traceback" not in err
+
+
+def test_interrupted_operating_points_say_how_to_continue(dse, fakes, monkeypatch):
+    dse("explore", *SMALL, "--out", "one")
+
+    def terminated(self, assignments, start, stop):
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeEvaluator, "correct", terminated)
+        code, _, err = dse("operating-points", "one", *POINTS)
+    assert code == 130
+    assert "everything measured is kept. Repeat the same command to continue" in err
+    assert dse("operating-points", "one", *POINTS)[0] == 0

@@ -35,7 +35,7 @@ from dse.runs.point_set import (
     open_points,
     points_config,
 )
-from dse.runs.preparation import Inputs, Prepared, prepare
+from dse.runs.preparation import Inputs, Prepared, check_objects, prepare
 from dse.runs.results import Run, open_run
 from dse.runs.runner import threads_for
 from dse.runs.store import RunDirectory, RunLock, write_atomic, write_table
@@ -126,6 +126,7 @@ def choose_operating_points(
     directory.check(settings, opened.path)
     if directory.is_finished and inputs.is_empty:
         return open_points(directory.path)
+    check_objects(opened.config, inputs, opened.path, "dse.operating_points")
     with RunLock(RunDirectory(directory.path)):
         config = points_config(opened.config, settings.coefficient)
         prepared = prepare(config, inputs)

@@ -5,7 +5,9 @@ import pytest
 
 from dse.config import parse_config
 from dse.errors import RunError
-from dse.reporting.data import front_data, prediction_data, tolerance_data
+from dse.reporting.data import front_data, points_data, prediction_data, tolerance_data
+from dse.runs.operating_points import choose_operating_points
+from dse.runs.point_set import PointSettings
 from dse.runs.runner import run
 from dse.testing.fakes import FakeEvaluator, use_fakes
 from dse.testing.tiny import tiny_tolerances
@@ -67,3 +69,21 @@ def test_predictions_stand_against_measurements(tmp_path, monkeypatch):
 def test_runs_without_a_surrogate_have_no_predictions(finished):
     with pytest.raises(RunError, match="has no predictions"):
         _ = finished.predictions
+
+
+def test_operating_points_lie_on_the_front_of_their_run(finished):
+    points = choose_operating_points(finished.path, PointSettings(3, 2, "enumerate", max_loss=(3.0, 20.0)))
+    data = points_data(points)
+    assert data.names == points.multipliers
+    np.testing.assert_array_equal(data.front.energy_saved_pct, front_data(finished).energy_saved_pct)
+    np.testing.assert_allclose(data.energy_saved_pct, points.table["energy_saved_pct"])
+    lost = 100 * (points.table["accuracy_exact"] - points.table["accuracy"])
+    np.testing.assert_allclose(data.accuracy_lost_points, lost)
+    assert (data.lost_low < data.accuracy_lost_points).all()
+    assert (data.accuracy_lost_points < data.lost_high).all()
+    for k, accuracy in enumerate(points.table["accuracy"]):
+        better = finished.front.loc[finished.front["accuracy"] >= accuracy, "energy_saved_pct"]
+        assert data.price_pct[k] == pytest.approx(better.max() - data.energy_saved_pct[k])
+    finished.directory.front.unlink()
+    assert points_data(points).front is None
+    assert np.isnan(points_data(points).price_pct).all()

@@ -1,13 +1,23 @@
 """dse.reporting.static: a picture is made without touching matplotlib's global state."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dse.reporting.data import FrontData, PredictionData, ToleranceData
-from dse.reporting.static import front, front_png, predictions, predictions_png, tolerances, tolerances_png
+from dse.reporting.data import FrontData, PointsData, PredictionData, ToleranceData
+from dse.reporting.static import (
+    front,
+    front_png,
+    points,
+    points_png,
+    predictions,
+    predictions_png,
+    tolerances,
+    tolerances_png,
+)
 
 
 @pytest.fixture
@@ -80,3 +90,38 @@ def test_predictions_are_drawn_with_their_figures():
     assert predictions_png(data).startswith(b"\x89PNG")
     nothing = PredictionData("net", points[:0], points[:0], points[:0], points[:0] == 0, np.nan, np.nan, 100)
     assert predictions_png(nothing).startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def points_data(data):
+    lost = np.array([0.5, 12.0])
+    return PointsData(
+        title="net",
+        names=("a", "b"),
+        front=data,
+        energy_saved_pct=np.array([25.0, 58.0]),
+        accuracy_lost_points=lost,
+        lost_low=lost - 1,
+        lost_high=lost + 1,
+        price_pct=np.array([1.0, np.nan]),
+    )
+
+
+def test_operating_points_lie_on_the_front_with_their_numbers(points_data):
+    assert points_png(points_data).startswith(b"\x89PNG")
+    ax = points(points_data)
+    assert [text.get_text() for text in ax.texts] == ["0", "1"]
+    assert len(ax.get_legend().get_texts()) == 4
+    assert "2 multipliers: a, b" in ax.get_title()
+    bottom, top = ax.get_ylim()
+    assert bottom > 13 > -0.5 > top
+
+
+def test_operating_points_of_a_run_without_a_front(points_data):
+    ax = points(replace(points_data, front=None))
+    assert "the run has no front yet" in ax.get_title()
+    assert len(ax.get_legend().get_texts()) == 1
+    bottom, top = ax.get_ylim()
+    assert bottom > top
+    where = Figure().add_subplot()
+    assert points(points_data, where) is where
