@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dse.config import RunConfig
 from dse.errors import RunError
@@ -173,8 +173,8 @@ class PointsData:
         accuracy_lost_points: on the report images, float64 [n_points], percentage points.
         lost_low: lower end of its 95 % interval, float64 [n_points].
         lost_high: upper end.
-        price_pct: energy that the front saves more at no less accuracy, float64 [n_points], percent of the exact
-            network's; NaN where there is no such point.
+        price_pct: energy that the front saves more at no more loss on the search images, float64 [n_points], percent of
+            the exact network's; NaN where there is no front.
     """
 
     title: str
@@ -201,16 +201,22 @@ def points_data(points: PointSet) -> PointsData:
         accuracy_lost_points=100 * (exact - table["accuracy"]).to_numpy(np.float64),
         lost_low=100 * (exact - table["accuracy_high"]).to_numpy(np.float64),
         lost_high=100 * (exact - table["accuracy_low"]).to_numpy(np.float64),
-        price_pct=_saved_by_front(run, table["accuracy"].to_numpy(np.float64)) - saved,
+        price_pct=_saved_by_front(run, table["accuracy_exact_search"] - table["accuracy_search"]) - saved,
     )
 
 
-def _saved_by_front(run: Run, accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The most energy that the front of a run saves at each accuracy, float64 [n]; NaN where it does not reach it."""
+def _saved_by_front(run: Run, losses: ArrayLike) -> NDArray[np.float64]:
+    """The most energy that the front of a run saves at each loss on the images it was chosen on, percent, float64 [n].
+
+    On the report images chance decides which point of a front loses nothing.
+    """
+    losses = np.asarray(losses, dtype=np.float64)
     if not run.is_finished:
-        return np.full(len(accuracy), np.nan)
-    front = run.front[run.front["state"] == "ok"]
-    fits = front["accuracy"].to_numpy(np.float64)[None] >= accuracy[:, None]
+        return np.full(len(losses), np.nan)
+    front = run.front
+    accuracy = front["accuracy_search"].to_numpy(np.float64)
+    lost = accuracy[front["is_exact"].to_numpy(bool)][0] - accuracy
+    fits = lost[None] <= np.maximum(losses, 0.0)[:, None] + 1e-12
     best = np.where(fits, front["energy_saved_pct"].to_numpy(np.float64), -np.inf).max(axis=1)
     return np.where(np.isfinite(best), best, np.nan)
 

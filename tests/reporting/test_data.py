@@ -81,8 +81,8 @@ def test_operating_points_lie_on_the_front_of_their_run(finished):
     np.testing.assert_allclose(data.accuracy_lost_points, lost)
     assert (data.lost_low < data.accuracy_lost_points).all()
     assert (data.accuracy_lost_points < data.lost_high).all()
-    for k, accuracy in enumerate(points.table["accuracy"]):
-        better = finished.front.loc[finished.front["accuracy"] >= accuracy, "energy_saved_pct"]
+    for k, accuracy in enumerate(points.table["accuracy_search"]):
+        better = finished.front.loc[finished.front["accuracy_search"] >= accuracy, "energy_saved_pct"]
         assert data.price_pct[k] == pytest.approx(better.max() - data.energy_saved_pct[k])
     finished.directory.front.unlink()
     assert points_data(points).front is None
