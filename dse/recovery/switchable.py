@@ -276,7 +276,7 @@ def _vectors(arrays: dict[str, np.ndarray], name: str, n_layers: int, k: int) ->
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # numpy leaves damaged files open
             arrays = dict(file)
         header = json.loads(arrays.pop("header").tobytes())
         if header["format"] != FORMAT or not {"origin", "multipliers"} <= set(header):
