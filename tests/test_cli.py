@@ -294,7 +294,7 @@ def test_operating_points_of_the_default_run(dse, fakes, tmp_path):
         (["--points", "1"], "error: 1 operating points were asked for: expected at least 2"),
         (["--method", "means"], "error: unknown method 'means': did you mean 'kmeans'?"),
         (["--accuracy-floor", "0.99"], "the exact network reaches 0.9500 on the search images"),
-        (["--scales", "0.001,0.002,0.003"], "tie: both cost 1.0000 of the exact network's energy"),
+        (["--scales", "0.001,0.002,0.003"], "tie: they cost 1.0000 and 1.0000 of the exact network's energy"),
     ],
 )
 def test_operating_points_are_refused_in_one_line(dse, fakes, options, message):

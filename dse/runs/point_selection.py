@@ -17,7 +17,7 @@ from dse.cost.accelerators import Designs
 from dse.errors import ConfigError, RunError
 from dse.runs.meter import BudgetSpent, Meter
 from dse.search.calibration import calibrate
-from dse.search.operating_points import Curve, Matching, cheapest_members, tolerance_steps
+from dse.search.operating_points import LEAST_GAP, Curve, Matching, cheapest_members, tolerance_steps
 from dse.search.point_optimization import OnStage, PointOptimization, Refit
 from dse.search.subsets import MAX_SUBSETS, best_subsets, kmeans_subset, n_subsets, useful_multipliers, with_exact
 
@@ -188,7 +188,7 @@ def _ranked_finalists(task: Task, losses: Losses, limits: NDArray[np.float64], o
 
 def _rank(energies: NDArray[np.float64]) -> tuple[bool, float]:
     """Sets whose points tie come last."""
-    return bool((np.diff(energies) > -_HAIR).any()), float(energies.sum())
+    return bool((np.diff(energies) > _HAIR - LEAST_GAP).any()), float(energies.sum())
 
 
 def _finalists(task: Task, scales: Sequence[float], *, n_best: int) -> NDArray[np.int64]:

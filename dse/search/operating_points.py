@@ -20,6 +20,9 @@ from dse.search.matching import matched_assignments
 
 PAPER_SCALES = (0.3, 1.0, 2.0)
 
+LEAST_GAP = 1e-3
+"""Energy, relative to the exact network's, that points are apart: of closer ones one might as well be left out."""
+
 
 @dataclass(frozen=True, eq=False)
 class Matching:
@@ -90,10 +93,12 @@ class Curve:
     Attributes:
         assignments: int64 [k, n_layers], k >= 1; energies never rise.
         levels: how much error each allows, ascending float64 [k]: the scale of the tolerances, or a predicted growth.
+        energy: relative, falling float64 [k].
     """
 
     assignments: NDArray[np.int64]
     levels: NDArray[np.float64]
+    energy: NDArray[np.float64]
 
     def position(self, level: float) -> int:
         """The cheapest assignment within a level; the first one where there is none."""
@@ -156,7 +161,7 @@ def _curve(matching: Matching, subset: ArrayLike, assignments: NDArray[np.int64]
         exact = np.full((1, matching.n_layers), matching.exact_index, dtype=np.int64)
         assignments, levels = np.concatenate([exact, assignments]), np.append(0.0, levels)
     is_new = np.append(True, (assignments[1:] != assignments[:-1]).any(axis=1))
-    return Curve(assignments[is_new], levels[is_new])
+    return Curve(assignments[is_new], levels[is_new], matching.energy(assignments[is_new]))
 
 
 def check_points(n_multipliers: int, n_points: int, *, n_library: int | None = None) -> None:
@@ -189,11 +194,12 @@ def check_ascending(name: str, values: Sequence[float], n_points: int, *, least:
 
 
 def require_distinct(energy_rel: ArrayLike) -> None:
-    """Raises `ConfigError` naming operating points of equal energy: switching between them would bring nothing."""
+    """Raises `ConfigError` naming operating points of one energy: switching between them would bring nothing."""
     energy = np.asarray(energy_rel, dtype=np.float64)
     for k in range(len(energy) - 1):
-        if np.isclose(energy[k], energy[k + 1], rtol=1e-9, atol=0):
+        if energy[k] - energy[k + 1] < LEAST_GAP - 1e-12:
             raise ConfigError(
-                f"operating points {k} and {k + 1} tie: both cost {energy[k]:.4f} of the exact network's energy. "
-                "Expected different energies: ask for fewer --points, or move their --scales (or --max-loss) apart"
+                f"operating points {k} and {k + 1} tie: they cost {energy[k]:.4f} and {energy[k + 1]:.4f} of the exact "
+                f"network's energy. Expected energies at least {LEAST_GAP:g} apart: ask for fewer --points, or move "
+                "their --scales (or --max-loss) apart"
             )

@@ -15,7 +15,7 @@ from pymoo.core.crossover import Crossover
 from pymoo.core.mutation import Mutation
 
 from dse.errors import ShapeError
-from dse.search.operating_points import Matching
+from dse.search.operating_points import LEAST_GAP, Matching
 from dse.search.space import TiledSpace
 
 MEMBER_SHARE = 0.1
@@ -23,9 +23,6 @@ MEMBER_SHARE = 0.1
 
 RESET_SHARE = 0.1
 """Genes that get any other position, the others step to a neighbour in energy."""
-
-LEAST_GAP = 1e-3
-"""Energy, relative to the exact network's, that points are apart where possible: one might as well be left out."""
 
 _TOURNAMENT = 3
 """Layers of which the most promising one is changed."""

@@ -131,7 +131,7 @@ def test_other_settings_are_refused_once_it_is_finished(explored):
 
 def test_what_is_unfinished_goes_on_with_other_settings(explored, tmp_path):
     tied = replace(SETTINGS, method="enumerate", max_loss=None, scales=(1e-6, 2e-6))
-    with pytest.raises(ConfigError, match=r"points 0 and 1 tie: both cost 1.0000 .* fewer --points"):
+    with pytest.raises(ConfigError, match=r"points 0 and 1 tie: they cost 1.0000 and 1.0000 .* fewer --points"):
         choose_operating_points(explored, tied, path=tmp_path / "points")
     with pytest.raises(RunError, match="is not finished"):
         open_points(tmp_path / "points")

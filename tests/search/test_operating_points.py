@@ -79,7 +79,7 @@ def test_trade_offs_buy_energy_for_growth(make_matching):
 
 
 def test_positions_of_a_curve():
-    curve = Curve(np.zeros((3, 1), dtype=np.int64), np.array([0.5, 1.0, 2.0]))
+    curve = Curve(np.zeros((3, 1), dtype=np.int64), np.array([0.5, 1.0, 2.0]), np.array([1.0, 0.9, 0.8]))
     assert [curve.position(level) for level in (0.1, 0.5, 0.99, 1.0, 5.0)] == [0, 0, 0, 1, 2]
 
 
@@ -141,5 +141,6 @@ def test_limits_may_begin_at_nothing():
 
 def test_ties_are_named():
     require_distinct([0.9, 0.5, 0.4])
-    with pytest.raises(ConfigError, match=r"points 1 and 2 tie: both cost 0.5000 .* fewer --points"):
-        require_distinct([0.9, 0.5, 0.5])
+    with pytest.raises(ConfigError, match=r"points 1 and 2 tie: they cost 0.5005 and 0.5000 .* fewer --points"):
+        require_distinct([0.9, 0.5005, 0.5])
+    require_distinct([0.501, 0.5])

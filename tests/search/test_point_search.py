@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.errors import ConfigError, ShapeError
-from dse.search.point_search import LEAST_GAP, PointCrossover, PointMutation, PointSpace, best_combination
+from dse.search.operating_points import LEAST_GAP
+from dse.search.point_search import PointCrossover, PointMutation, PointSpace, best_combination
 
 SPACE = PointSpace(4, 6, n_chosen=3, n_points=2)
 
