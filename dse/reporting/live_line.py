@@ -1,5 +1,6 @@
 """A line at a terminal that changes as work goes on; where there is no terminal, a line now and then."""
 
+import math
 import time
 
 from rich.console import Console
@@ -20,7 +21,7 @@ class LiveLine:
         self._console = console
         self._bar: Progress | None = None
         self._task = None
-        self._told_at = -NEWS_TIME_S
+        self._told_at = -math.inf
 
     def __enter__(self) -> "LiveLine":
         return self
@@ -34,16 +35,21 @@ class LiveLine:
             self._bar.stop()
             self._bar = None
 
+    @property
+    def is_live(self) -> bool:
+        """Whether there is a line that changes."""
+        return self._bar is not None
+
     def print(self, text: str) -> None:
         """A line that stays."""
         self._console.print(text, markup=False)
 
-    def start(self, text: str) -> None:
-        """Begins, at a terminal."""
+    def start(self, text: str, *, n_total: int | None = None) -> None:
+        """Begins, at a terminal; `n_total` is all there is to do, where that is known."""
         if self._console.is_terminal:
             columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
             self._bar = Progress(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task(text, total=None)
+            self._task = self._bar.add_task(text, total=n_total)
             self._bar.start()
 
     def update(self, text: str, *, n_done: int | None = None, n_total: int | None = None) -> None:
@@ -51,5 +57,9 @@ class LiveLine:
         if self._bar is not None:
             self._bar.update(self._task, description=text, completed=n_done, total=n_total)
         elif time.monotonic() - self._told_at > NEWS_TIME_S:
-            self._console.print(text, markup=False)
-            self._told_at = time.monotonic()
+            self.news(text)
+
+    def news(self, text: str) -> None:
+        """A line that stays where there is no other; the next update has time."""
+        self.print(text)
+        self._told_at = time.monotonic()

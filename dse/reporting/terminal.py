@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from dse import __version__
 from dse.multipliers.library import Library
+from dse.reporting.live_line import LiveLine
 from dse.robustness.tolerances import Tolerances
 from dse.runs import loop
 from dse.runs.front import SEPARATOR
@@ -69,10 +69,8 @@ class Watch:
     """Shows how a run goes on: a live line at a terminal, else one line a generation. A context manager."""
 
     def __init__(self) -> None:
-        self._console = make_console(to_stderr=True)
+        self._line = LiveLine(make_console(to_stderr=True))
         self._start: loop.Start | None = None
-        self._bar: Progress | None = None
-        self._task = None
         self._phase = "search"
         self._n_batch = 0
 
@@ -84,54 +82,46 @@ class Watch:
 
     def close(self) -> None:
         """Ends the live line."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self._line.close()
 
     def on_start(self, start: loop.Start) -> None:
         """See `Observer`."""
         self._start = start
         for line in start_lines(start):
-            self._console.print(line, markup=False)
-        if self._console.is_terminal:
-            columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
-            self._bar = Progress(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task("preparing", total=start.n_generations or start.n_evaluations)
-            self._bar.start()
+            self._line.print(line)
+        self._line.start("preparing", n_total=start.n_generations or start.n_evaluations)
 
     def on_learning(self, n_done: int, n_steps: int) -> None:
         """See `Observer`."""
-        if self._bar is not None:
-            self._bar.update(self._task, description=f"learning tolerances, step {n_done} of {n_steps}")
+        if self._line.is_live:
+            self._line.update(f"learning tolerances, step {n_done} of {n_steps}")
         elif n_done == 1:
-            self._console.print(f"learning tolerances in {n_steps} steps")
+            self._line.print(f"learning tolerances in {n_steps} steps")
 
     def on_evaluation(self, progress: loop.Progress) -> None:
         """See `Observer`."""
-        if self._bar is not None:
+        if self._line.is_live:
             text = PHASES.get(progress.phase) or progress_text(progress, self._start)
-            self._bar.update(self._task, description=f"{text}, {progress.n_left} to do")
+            self._line.update(f"{text}, {progress.n_left} to do")
         elif progress.phase != self._phase:
-            self._console.print(PHASES[progress.phase])
+            self._line.print(PHASES[progress.phase])
         self._phase = progress.phase
 
     def on_generation(self, progress: loop.Progress) -> None:
         """See `Observer`."""
         text = progress_text(progress, self._start)
-        if self._bar is None:
-            self._console.print(text, markup=False)
-        else:
+        if self._line.is_live:
             done = progress.n_gen if self._start.n_generations else _evaluations_spent(progress, self._start)
-            self._bar.update(self._task, completed=done, description=text)
+            self._line.update(text, n_done=done)
+        else:
+            self._line.print(text)
 
 
 class SweepWatch:
     """Shows how a sweep of tolerances goes on: a live line at a terminal, else a line now and then."""
 
     def __init__(self) -> None:
-        self._console = make_console(to_stderr=True)
-        self._bar: Progress | None = None
-        self._task = None
+        self._line = LiveLine(make_console(to_stderr=True))
 
     def __enter__(self) -> "SweepWatch":
         return self
@@ -141,35 +131,28 @@ class SweepWatch:
 
     def close(self) -> None:
         """Ends the live line."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self._line.close()
 
     def on_start(self, start: SweepStart) -> None:
         """See `SweepObserver`."""
-        self._console.print(f"directory {start.path}", markup=False)
-        self._console.print(
+        self._line.print(f"directory {start.path}")
+        self._line.print(
             f"{start.network} on {start.dataset}: {start.n_layers} layers, {start.method} weights, {start.n_images} "
-            f"training images, {start.n_coefficients} coefficients, {start.n_finished} of them finished",
-            markup=False,
+            f"training images, {start.n_coefficients} coefficients, {start.n_finished} of them finished"
         )
-        if self._console.is_terminal:
-            columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
-            self._bar = Progress(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task("learning", total=None)
-            self._bar.start()
+        self._line.start("learning")
 
     def on_step(self, coefficient: float, n_done: int, n_steps: int, loss: float) -> None:
         """See `SweepObserver`."""
         text = f"coefficient {coefficient:g}: step {n_done} of {n_steps}, loss {loss:.4f}"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=n_done, total=n_steps, description=text)
+        if self._line.is_live:
+            self._line.update(text, n_done=n_done, n_total=n_steps)
         elif n_done % max(1, n_steps // 4) == 0:
-            self._console.print(text, markup=False)
+            self._line.print(text)
 
     def on_coefficient(self, found: Tolerances) -> None:
         """See `SweepObserver`."""
-        self._console.print(f"coefficient {found.coefficient:g}: done in {duration(found.time_s)}", markup=False)
+        self._line.print(f"coefficient {found.coefficient:g}: done in {duration(found.time_s)}")
 
 
 def print_tolerances(found: Sequence[Tolerances], output_format: Format, *, path: Path) -> None:

@@ -17,7 +17,8 @@ class FinetuneWatch:
         self._line = line
         self._start: FinetuneStart | None = None
         self._name, self._accuracy = "", ""
-        self._n_left, self._n_spent, self._n_before, self._begin = 0, 0, None, 0.0
+        self._n_left, self._begin = 0, 0.0
+        self._n_spent = 0  # steps of this process
 
     def on_start(self, start: FinetuneStart) -> None:
         """See `FinetuneObserver`."""
@@ -28,24 +29,19 @@ class FinetuneWatch:
 
     def on_job(self, name: str, n_left: int) -> None:
         """See `FinetuneObserver`."""
-        self._name, self._n_left, self._accuracy, self._n_before = name, n_left, "", None
+        self._name, self._n_left, self._accuracy = name, n_left, ""
         self._line.update(f"{name}: measuring")
 
     def on_step(self, n_done: int, n_steps: int, loss: float) -> None:
         """See `FinetuneObserver`."""
-        if self._n_before is None:
-            self._n_before = n_done - 1
-        n_now = n_done - self._n_before
-        rate_s = (time.monotonic() - self._begin) / (self._n_spent + n_now)
-        left_s = rate_s * (n_steps - n_done + self._n_left * n_steps)
+        self._n_spent += 1
+        left_s = (n_steps - n_done + self._n_left * n_steps) * (time.monotonic() - self._begin) / self._n_spent
         epoch = -(-n_done * self._start.n_epochs // n_steps)
         text = (
             f"{self._name}: epoch {epoch} of {self._start.n_epochs}, step {n_done} of {n_steps}, loss {loss:.4f}"
             f"{self._accuracy}, about {duration(left_s)} left"
         )
         self._line.update(text, n_done=n_done, n_total=n_steps)
-        if n_done == n_steps:
-            self._n_spent += n_now
 
     def on_epoch(self, epoch: int, accuracies: tuple[float, ...]) -> None:
         """See `FinetuneObserver`."""

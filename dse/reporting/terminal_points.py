@@ -1,28 +1,20 @@
 """What people see of operating points at a terminal; see `terminal`."""
 
-import time
-
 import pandas as pd
-from rich.progress import BarColumn, Progress, TextColumn
 
 from dse.reporting.data import points_data
+from dse.reporting.live_line import LiveLine
 from dse.reporting.terminal import Format, count_names, make_console, print_note, print_table
 from dse.runs.operating_points import PointsStart
 from dse.runs.point_set import PointsDirectory, PointSet
-
-NEWS_TIME_S = 10.0
-"""Between lines of one stage, where there is no live line."""
 
 
 class PointsWatch:
     """Shows how operating points are chosen: a live line at a terminal, else a line a stage. A context manager."""
 
     def __init__(self) -> None:
-        self._console = make_console(to_stderr=True)
-        self._bar: Progress | None = None
-        self._task = None
+        self._line = LiveLine(make_console(to_stderr=True))
         self._stage, self._text = "", ""
-        self._told_at = 0.0
 
     def __enter__(self) -> "PointsWatch":
         return self
@@ -32,44 +24,33 @@ class PointsWatch:
 
     def close(self) -> None:
         """Ends the live line."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self._line.close()
 
     def on_start(self, start: PointsStart) -> None:
         """See `PointsObserver`."""
         for line in start_lines(start):
-            self._console.print(line, markup=False)
-        if self._console.is_terminal:
-            columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
-            self._bar = Progress(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task("predicting errors", total=None)
-            self._bar.start()
+            self._line.print(line)
+        self._line.start("predicting errors")
 
     def on_learning(self, n_done: int, n_steps: int) -> None:
         """See `PointsObserver`."""
-        if self._bar is not None:
-            self._bar.update(self._task, description=f"learning tolerances, step {n_done} of {n_steps}")
+        if self._line.is_live:
+            self._line.update(f"learning tolerances, step {n_done} of {n_steps}")
         elif n_done == 1:
-            self._console.print(f"learning tolerances in {n_steps} steps")
+            self._line.print(f"learning tolerances in {n_steps} steps")
 
     def on_stage(self, stage: str, detail: str = "") -> None:
         """See `PointsObserver`."""
         self._text = f"{stage}: {detail}" if detail else stage
-        if self._bar is not None:
-            self._bar.update(self._task, description=self._text)
-        elif stage != self._stage or time.monotonic() - self._told_at > NEWS_TIME_S:
-            self._console.print(self._text, markup=False)
-            self._told_at = time.monotonic()
+        if stage != self._stage and not self._line.is_live:
+            self._line.news(self._text)
+        else:
+            self._line.update(self._text)
         self._stage = stage
 
     def on_evaluation(self, n_left: int) -> None:
         """See `PointsObserver`."""
-        if self._bar is not None:
-            self._bar.update(self._task, description=f"{self._text}, {n_left} to simulate")
-        elif time.monotonic() - self._told_at > NEWS_TIME_S:
-            self._console.print(f"{self._text}, {n_left} to simulate", markup=False)
-            self._told_at = time.monotonic()
+        self._line.update(f"{self._text}, {n_left} to simulate")
 
 
 def start_lines(start: PointsStart) -> list[str]:

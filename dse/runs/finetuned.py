@@ -85,6 +85,13 @@ class FinetuneDirectory:
     def picture(self) -> Path:
         return self.path / "finetuned.png"
 
+    @property
+    def _is_begun(self) -> bool:
+        """Whether there is something that other settings would contradict."""
+        return self.record.exists() and any(
+            path != self.record for pattern in ("*.json", "checkpoint_*.pt") for path in self.path.glob(pattern)
+        )
+
     def network(self, stem: str) -> Path:
         """Of one fine-tuning."""
         return self.path / f"{stem}.npz"
@@ -120,7 +127,7 @@ class FinetuneDirectory:
         ):
             if path.exists():
                 raise RunError(f"{self.path} holds {kind}: choose another directory with --out")
-        if not self.record.exists():
+        if not self._is_begun:
             return
         record, now = self.read(), options.to_dict()
         before = Path(os.path.normpath(self.path.resolve() / record["source"]))
@@ -143,7 +150,7 @@ class FinetuneDirectory:
         Raises:
             RunError: it is that of another network or of other images.
         """
-        if not self.record.exists():
+        if not self._is_begun:
             relative = os.path.relpath(source.resolve(), self.path.resolve())
             record = {"format": FORMAT, "source": relative, "settings": options.to_dict(), "hashes": dict(hashes)}
             write_atomic(self.record, json.dumps(record, indent=2) + "\n")

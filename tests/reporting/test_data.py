@@ -1,11 +1,12 @@
 """dse.reporting.data: the numbers behind the picture."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from dse.config import parse_config
+from dse.config import load_config, parse_config
 from dse.errors import RunError
-from dse.reporting.data import front_data, points_data, prediction_data, tolerance_data
+from dse.reporting.data import finetuned_data, front_data, points_data, prediction_data, tolerance_data
 from dse.runs.operating_points import choose_operating_points
 from dse.runs.point_set import PointSettings
 from dse.runs.runner import run
@@ -87,3 +88,13 @@ def test_operating_points_lie_on_the_front_of_their_run(finished):
     finished.directory.front.unlink()
     assert points_data(points).front is None
     assert np.isnan(points_data(points).price_pct).all()
+
+
+def test_fine_tuned_points_lose_against_the_exact_network_of_their_images():
+    columns = {"accuracy_untuned": 0.7, "accuracy": 0.85, "accuracy_low": 0.8, "accuracy_high": 0.95}
+    table = pd.DataFrame({"energy_saved_pct": [40.0], "accuracy_exact": 0.9, "n_images_report": 77, **columns})
+    data = finetuned_data(table, load_config(None, {"data.top": 5}))
+    assert data.untuned_lost_points[0] == pytest.approx(20)
+    np.testing.assert_allclose([data.lost_low[0], data.lost_points[0], data.lost_high[0]], [-5, 5, 10])
+    assert data.title == "digits_cnn, digits (top 5), fine-tuned"
+    assert data.n_images_report == 77

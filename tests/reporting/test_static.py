@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dse.reporting.data import FrontData, PointsData, PredictionData, ToleranceData
+from dse.reporting.data import FinetunedData, FrontData, PointsData, PredictionData, ToleranceData
 from dse.reporting.static import (
+    finetuned,
+    finetuned_png,
     front,
     front_png,
     points,
@@ -125,3 +127,18 @@ def test_operating_points_of_a_run_without_a_front(points_data):
     assert bottom > top
     where = Figure().add_subplot()
     assert points(points_data, where) is where
+
+
+def test_fine_tuned_points_are_at_the_end_of_arrows():
+    before, after = np.array([8.0, 1.0]), np.array([2.0, 1.5])
+    data = FinetunedData("net", np.array([60.0, 30.0]), before, after, after - 1, after + 1, 450)
+    assert finetuned_png(data).startswith(b"\x89PNG")
+    ax = finetuned(data)
+    arrows = [(text.xyann, text.xy) for text in ax.texts]
+    assert arrows == [((60.0, 8.0), (60.0, 2.0)), ((30.0, 1.0), (30.0, 1.5))]
+    bottom, top = ax.get_ylim()
+    assert bottom > top
+    assert "450 images" in ax.get_ylabel()
+    assert len(ax.get_legend().get_texts()) == 3
+    where = Figure().add_subplot()
+    assert finetuned(data, where) is where

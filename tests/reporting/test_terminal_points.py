@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from dse.config import parse_config
-from dse.reporting import terminal_points
+from dse.reporting import live_line, terminal_points
 from dse.reporting.terminal_points import PointsWatch, points_summary, print_points, start_lines
 from dse.runs.operating_points import PointsStart, choose_operating_points
 from dse.runs.point_set import PointSettings
@@ -39,7 +39,7 @@ def test_start_says_what_where_and_how_much_is_known():
 
 def test_without_a_terminal_there_is_a_line_a_stage(capsys, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(terminal_points.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(live_line.time, "monotonic", lambda: clock[0])
     with PointsWatch() as watch:
         watch.on_start(START)
         watch.on_learning(1, 30)
@@ -66,7 +66,7 @@ def test_at_a_terminal_there_is_a_live_line(monkeypatch):
         watch.on_learning(1, 30)
         watch.on_stage("searching", "generation 1")
         watch.on_evaluation(9)
-        watch._bar.refresh()
+        watch._line._bar.refresh()
     assert "searching: generation 1, 9 to simulate" in console.file.getvalue()
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from dse.errors import RunError
+from dse.reporting.terminal import finetuned_accuracies
 from dse.runs.journal import Evaluation, Journal
 from dse.runs.results import open_run
 from dse.runs.runner import Silent, run
@@ -71,3 +72,15 @@ def test_directory_that_is_no_run(tmp_path):
         open_run(tmp_path)
     with pytest.raises(RunError, match="is not a directory"):
         open_run(tmp_path / "absent")
+
+
+def test_fine_tuned_points_where_there_are_any(tmp_path, evaluator, config):
+    result = run(config, tmp_path)
+    assert not result.has_finetuned
+    with pytest.raises(RunError, match="no fine-tuned points yet: make them with `dse finetune"):
+        result.finetuned  # noqa: B018
+    (tmp_path / "finetuned").mkdir()
+    (tmp_path / "finetuned" / "finetuned.csv").write_text("name,point,accuracy\npoint_2,2,0.5\nrow_0,,0.25\n")
+    assert result.has_finetuned
+    assert result.finetuned["point"].tolist()[0] == 2
+    assert finetuned_accuracies(result) == {2: 0.5}
