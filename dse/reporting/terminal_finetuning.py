@@ -17,31 +17,38 @@ class FinetuneWatch:
         self._line = line
         self._start: FinetuneStart | None = None
         self._name, self._accuracy = "", ""
-        self._n_left, self._begin = 0, 0.0
-        self._n_spent = 0  # steps of this process
+        self._n_left = 0
+        self._n_spent, self._spent_s = 0, 0.0  # steps of this process but the first of each point
+        self._stepped_at: float | None = None
 
     def on_start(self, start: FinetuneStart) -> None:
         """See `FinetuneObserver`."""
-        self._start, self._begin = start, time.monotonic()
+        self._start = start
         for text in start_lines(start):
             self._line.print(text)
         self._line.start("measuring")
 
     def on_job(self, name: str, n_left: int) -> None:
         """See `FinetuneObserver`."""
-        self._name, self._n_left, self._accuracy = name, n_left, ""
+        self._name, self._n_left, self._accuracy, self._stepped_at = name, n_left, "", None
         self._line.update(f"{name}: measuring")
 
     def on_step(self, n_done: int, n_steps: int, loss: float) -> None:
         """See `FinetuneObserver`."""
-        self._n_spent += 1
-        left_s = (n_steps - n_done + self._n_left * n_steps) * (time.monotonic() - self._begin) / self._n_spent
+        left = self._time_left(n_steps - n_done + self._n_left * n_steps)
         epoch = -(-n_done * self._start.n_epochs // n_steps)
-        text = (
-            f"{self._name}: epoch {epoch} of {self._start.n_epochs}, step {n_done} of {n_steps}, loss {loss:.4f}"
-            f"{self._accuracy}, about {duration(left_s)} left"
+        text = (  # what a narrow terminal cuts off comes last
+            f"{self._name}: {left}epoch {epoch} of {self._start.n_epochs}, loss {loss:.4f}, "
+            f"step {n_done} of {n_steps}{self._accuracy}"
         )
         self._line.update(text, n_done=n_done, n_total=n_steps)
+
+    def _time_left(self, n_steps: int) -> str:
+        now = time.monotonic()
+        if self._stepped_at is not None:
+            self._n_spent, self._spent_s = self._n_spent + 1, self._spent_s + now - self._stepped_at
+        self._stepped_at = now
+        return f"about {duration(n_steps * self._spent_s / self._n_spent)} left, " if self._n_spent else ""
 
     def on_epoch(self, epoch: int, accuracies: tuple[float, ...]) -> None:
         """See `FinetuneObserver`."""
