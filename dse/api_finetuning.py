@@ -26,6 +26,7 @@ def finetune(
     distillation: float = DEFAULTS.distillation,
     temperature: float = DEFAULTS.temperature,
     augmentation: str = DEFAULTS.augmentation,
+    reconstruction: bool = DEFAULTS.reconstruction,
     gradient: str = DEFAULTS.gradient,
     private: str = DEFAULTS.private,
     patience: int | None = DEFAULTS.patience,
@@ -56,6 +57,7 @@ def finetune(
         distillation: share of the loss that compares with the exact network, in [0, 1].
         temperature: of both softmaxes in that comparison.
         augmentation: of training images: "none", "flip", "crop" or "crop-flip".
+        reconstruction: begin by choosing each layer's weights for its table; points that learn alone only.
         gradient: "ste" (straight-through) or "smoothed" (also derivatives of the tables).
         private: what each operating point owns: "affine" (scale and bias of every channel), "bias", or "auto": affine
             where the network has BatchNorm.
@@ -76,8 +78,8 @@ def finetune(
     """
     settings = FinetuningSettings(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, affine_learning_rate=affine_learning_rate,
-        distillation=distillation, temperature=temperature, augmentation=augmentation, gradient=gradient,
-        private=private, patience=patience, seed=seed,
+        distillation=distillation, temperature=temperature, augmentation=augmentation,
+        reconstruction=reconstruction, gradient=gradient, private=private, patience=patience, seed=seed,
     )  # fmt: skip
     return finetune_and_draw(
         getattr(path, "path", path), FinetuneOptions(settings, training_images, validation_images), points=points,

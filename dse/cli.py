@@ -334,6 +334,9 @@ def finetune(
     ] = TUNING.distillation,
     temperature: Annotated[float, _default("Of softmaxes in it", "temperature")] = TUNING.temperature,
     augmentation: Annotated[str, _default("none, flip, crop or crop-flip", "augmentation")] = TUNING.augmentation,
+    reconstruction: Annotated[
+        bool, _default("Begin by choosing weights for their table, single points", "reconstruction")
+    ] = TUNING.reconstruction,
     gradient: Annotated[str, _default("ste, or smoothed: with the tables' derivatives", "gradient")] = TUNING.gradient,
     private: Annotated[str, _default("What a point owns: affine, bias or auto", "private")] = TUNING.private,
     patience: Annotated[
@@ -356,8 +359,9 @@ def finetune(
     from dse.reporting.terminal_finetuning import FinetuneWatch, print_finetuned
 
     settings = FinetuningSettings(
-        epochs, batch_size, learning_rate, affine_learning_rate, distillation, temperature, augmentation, gradient,
-        private, patience or None, seed,
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, affine_learning_rate=affine_learning_rate,
+        distillation=distillation, temperature=temperature, augmentation=augmentation, reconstruction=reconstruction,
+        gradient=gradient, private=private, patience=patience or None, seed=seed,
     )  # fmt: skip
     options = FinetuneOptions(settings, training_images, validation_images)
     with LiveLine(terminal.make_console(to_stderr=True)) as line, _terminable():

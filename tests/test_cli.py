@@ -318,3 +318,98 @@ def test_interrupted_operating_points_say_how_to_continue(dse, fakes, monkeypatc
     assert code == 130
     assert "everything measured is kept. Repeat the same command to continue" in err
     assert dse("operating-points", "one", *POINTS)[0] == 0
+
+
+RUN = [
+    "--population-size", "4", "--generations", "1", "--images", "40", "--report-images", "40", "--plain",
+    "--threads", "1", "--calibration-images", "32", "--out", "one",
+]  # fmt: skip
+TUNE = [
+    "--epochs", "1", "--batch-size", "16", "--training-images", "32", "--validation-images", "20",
+    "--no-reconstruction",
+]  # fmt: skip
+
+
+def test_finetune_and_show(dse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dse("explore", *RUN)
+    _, before, _ = dse("show", "one")
+    assert "fine-tuned" not in before
+    code, out, err = dse("finetune", "one", "--points", "0", *TUNE)
+    assert code == 0
+    assert "one/finetuned: 1 fine-tuned points" in out
+    assert "32 training, 20 validation and 40 report images of one, 1 epochs, 1 threads" in err
+    assert "point_0: " in err
+    folder = tmp_path / "one" / "finetuned"
+    assert (folder / "finetuned.png").read_bytes().startswith(b"\x89PNG")
+    assert dse("finetune", "one", "--points", "0", *TUNE)[:2] == (0, out)
+    _, out, _ = dse("finetune", "one", "--points", "0", *TUNE, "--format", "csv")
+    table = pd.read_csv(folder / "finetuned.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(out)), table)
+    _, after, _ = dse("show", "one")
+    assert "fine-tuned % (lost)" in after
+    assert f"{100 * table['accuracy'][0]:.2f} (" in after
+    assert f"{100 * table['accuracy'][0]:.2f} % fine-tuned" in dse("show", "one", "--point", "0")[1]
+    assert "fine-tuned" not in dse("show", "one", "--point", "1")[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "error: one is a run: say what to fine-tune"),
+        (["--points", "77"], "error: one has no point 77: expected 0 to"),
+        (["--points", "all", "--epochs", "0"], "error: epochs = 0: expected a positive number"),
+        (["--points", "all", "--gradient", "st"], "error: unknown gradient 'st': did you mean 'ste'?"),
+        (["--assignments", "absent.csv"], "error: cannot read absent.csv: No such file or directory"),
+        (["--points", "0", "--training-images", "0"], "error: --training-images is 0: expected at least 1 image"),
+        (["--points", "0", "--out", "one"], "error: one holds a run of `dse explore`: choose another directory"),
+    ],
+)
+def test_finetuning_is_refused_in_one_line(dse, fakes, options, message):
+    dse("explore", *SMALL, "--out", "one")
+    code, out, err = dse("finetune", "one", *options)
+    assert (code, out) == (2, "")
+    (line,) = [line for line in err.splitlines() if line.startswith("error")]
+    assert message in line
+    assert "Traceback" not in err
+
+
+def test_interrupted_finetuning_says_how_to_continue(dse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dse("explore", *RUN)
+
+    def terminated(*_):
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dse.reporting.terminal_finetuning.FinetuneWatch.on_step", terminated)
+        code, _, err = dse("finetune", "one", "--points", "0", *TUNE)
+    assert code == 130
+    assert "what was learned is kept. Repeat the same command to continue" in err
+    assert dse("finetune", "one", "--points", "0", *TUNE)[0] == 0
+
+
+def test_every_option_of_fine_tuning_reaches_the_settings(dse, fakes, monkeypatch):
+    from dataclasses import fields
+
+    from dse.recovery.finetuning_settings import FinetuningSettings
+    from dse.runs.finetuned import FinetuneOptions
+
+    values = {
+        "epochs": 7, "batch_size": 9, "learning_rate": 0.5, "affine_learning_rate": 0.25, "distillation": 0.75,
+        "temperature": 5.0, "augmentation": "flip", "reconstruction": False, "gradient": "smoothed", "private": "bias",
+        "patience": 6, "seed": 4,
+    }  # fmt: skip
+    assert values.keys() == {field.name for field in fields(FinetuningSettings)}
+    calls = []
+    stand_in = lambda path, options, **_: calls.append(options) or 1 / 0  # noqa: E731
+    monkeypatch.setattr("dse.runs.finetuning.finetune_points", stand_in)
+    arguments = []
+    for name, value in values.items():
+        option = name.replace("_", "-")
+        arguments += [f"--no-{option}"] if value is False else [f"--{option}", value]
+    for extra in ([], ["--patience", "0"]):
+        with pytest.raises(ZeroDivisionError):
+            dse("finetune", "one", *arguments, "--training-images", "3", "--validation-images", "2", *extra)
+    assert calls[0] == FinetuneOptions(FinetuningSettings(**values), 3, 2)
+    assert calls[1].settings.patience is None

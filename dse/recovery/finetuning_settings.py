@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from dse.errors import ConfigError, unknown_name
 
-GRADIENTS = ("ste", "smoothed")
+GRADIENTS = ("linear", "ste", "smoothed")
 AUGMENTATIONS = ("none", "flip", "crop", "crop-flip")
 PRIVATE = ("auto", "affine", "bias")
 
@@ -24,7 +24,8 @@ class FinetuningSettings:
             to the labels.
         temperature: of both softmaxes in that comparison.
         augmentation: of training images, "none", "flip", "crop" (shifts by up to an eighth) or "crop-flip".
-        gradient: "ste" (straight-through) or "smoothed" (also derivatives of the table's error).
+        reconstruction: begin by choosing each layer's weights for its table, see `dse.recovery.reconstruction`.
+        gradient: "linear", "ste" or "smoothed", see `dse.recovery.table_gradients`.
         private: what each operating point owns: "affine" (scale and bias per channel of every convolution), "bias", or
             "auto": affine where the network has BatchNorm.
         patience: epochs without a better accuracy on the validation images after which it stops; `None`: never.
@@ -38,7 +39,8 @@ class FinetuningSettings:
     distillation: float = 0.5
     temperature: float = 2.0
     augmentation: str = "none"
-    gradient: str = "ste"
+    reconstruction: bool = True
+    gradient: str = "linear"
     private: str = "auto"
     patience: int | None = 3
     seed: int = 0
@@ -50,7 +52,7 @@ class FinetuningSettings:
         if not 0 <= self.distillation <= 1:
             raise ConfigError(f"distillation = {self.distillation!r}: expected a share from 0 to 1")
         for name, value in asdict(self).items():
-            is_number = isinstance(value, int | float) and name != "distillation"
+            is_number = type(value) in (int, float) and name != "distillation"
             lowest = 0 if name == "seed" else None
             if is_number and not (math.isfinite(value) and (value > 0 or value == lowest)):
                 raise ConfigError(f"{name} = {value!r}: expected {'0 or ' if lowest == 0 else ''}a positive number")
