@@ -34,9 +34,10 @@ from torch.nn import functional as F
 from dse.checkpoint import load_checkpoint, save_checkpoint
 from dse.datasets import Split
 from dse.datasets.augmentation import augment
-from dse.errors import RunError
+from dse.errors import NetworkError, RunError
 from dse.recovery.finetuning_settings import FinetuningSettings
 from dse.recovery.operators import OperatorBank
+from dse.recovery.reconstruction import reconstruct
 from dse.recovery.statistics import match_statistics
 from dse.recovery.switchable import SwitchableNetwork, switchable_network
 from dse.recovery.table_layers import LearningNetwork
@@ -49,11 +50,11 @@ VERSION = 1
 CHECKPOINT_S = 30.0
 """Seconds between checkpoints."""
 
-STATISTICS_IMAGES = 256
-"""Images that statistics are re-estimated on."""
+STATISTICS_IMAGES = 512
+"""Training images that weights are reconstructed and statistics re-estimated on, at most."""
 
 OnStep = Callable[[int, int, float], None]
-"""Told steps done, number of steps, and the loss."""
+"""Told steps done, number of steps, and the mean loss of the epoch so far."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ def finetune(
 
     Raises:
         ConfigError: several points under weight tuning, which share their weights.
+        NetworkError: no gradient comes through the network.
         RunError: the loss is not finite, or the checkpoint belongs to something else.
     """
     learning = Learning(bank, assignments, training, validation, settings, checkpoint=checkpoint)
@@ -171,7 +173,8 @@ class Learning:
         while self._n_done < self.n_steps and not self._is_over():
             self._step()
             if on_step is not None:
-                on_step(self._n_done, self.n_steps, self._loss / max(1, self._n_done % self._steps_per_epoch))
+                n_of_epoch = (self._n_done - 1) % self._steps_per_epoch + 1
+                on_step(self._n_done, self.n_steps, self._loss / n_of_epoch)
             if self._n_done % self._steps_per_epoch == 0:
                 self._end_epoch()
                 if on_epoch is not None:
@@ -186,15 +189,15 @@ class Learning:
         """Looks at the design as it is, then with its statistics re-estimated, and goes on from the better one."""
         untuned = self._measured(self._untuned, 0)
         self._history.append(untuned)
-        match_statistics(self._learner, self._exact, self._training.subset(self._n_statistics))
+        images = self._training.subset(min(STATISTICS_IMAGES, self._training.n_images))
+        if self._settings.reconstruction:
+            reconstruct(self._learner, self._exact, images, seed=self._settings.seed)
+        else:
+            match_statistics(self._learner, self._exact, images)
         recalibrated = self._measured(self._learner.frozen(), 0)
         if recalibrated.accuracy > untuned.accuracy:
             self._history[0] = recalibrated
             self._best = copy.deepcopy(self._learner.state())
-
-    @property
-    def _n_statistics(self) -> int:
-        return min(STATISTICS_IMAGES, self._training.n_images)
 
     def _is_over(self) -> bool:
         patience = self._settings.patience
@@ -207,18 +210,37 @@ class Learning:
         self._optimizer.zero_grad(set_to_none=True)
         for k in range(self._learner.n_points):
             self._learner.set_operating_point(k)
-            loss = self._loss_of(self._learner(images), labels, teacher)
-            if not math.isfinite(loss.item()):
-                self._fail(f"the loss is {loss.item():.4g}")
-            loss.backward()
-            self._loss += loss.item() / self._learner.n_points
+            self._loss += self._learn(images, labels, teacher) / self._learner.n_points
         self._learner.share_gradients()
         factor = 0.5 * (1 + math.cos(math.pi * self._n_done / self.n_steps))
         for group in self._optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         self._optimizer.step()
+        if not self._learner.is_finite:
+            self._fail("weights, scales or biases are NaN or infinite")
         self._learner.pack()
         self._n_done += 1
+
+    def _learn(self, images: torch.Tensor, labels: torch.Tensor, teacher: torch.Tensor | None) -> float:
+        """The loss of a mini-batch at the current point; its gradients are added up."""
+        try:
+            logits = self._learner(images)
+            if not logits.requires_grad:
+                raise NetworkError(
+                    "no gradient reaches a layer: the forward pass cuts it off before the logits (no_grad, detach, "
+                    "round, argmax). Fine-tuning needs a network that could be trained"
+                )
+            loss = self._loss_of(logits, labels, teacher)
+            if math.isfinite(loss.item()):
+                loss.backward()
+        except RuntimeError as error:  # of autograd
+            raise NetworkError(
+                f"the network cannot learn as its forward pass is written: {_first_sentence(error)}. Where it "
+                "changes tensors in place, write x = x + y for x += y, and relu(x) for relu_(x)"
+            ) from error
+        if not math.isfinite(loss.item()):
+            self._fail(f"the loss is {loss.item():.4g}")
+        return loss.item()
 
     def _loss_of(self, logits: torch.Tensor, labels: torch.Tensor, teacher: torch.Tensor | None) -> torch.Tensor:
         loss = F.cross_entropy(logits, labels)
@@ -252,12 +274,10 @@ class Learning:
         return Epoch(epoch, loss, tuple(accuracies.tolist()), time.monotonic() - self._begin)
 
     def _fail(self, what: str) -> None:
-        kept = (
-            f"The last good state is kept in {self._path}. " if self._path is not None and self._path.exists() else ""
-        )
         raise RunError(
-            f"fine-tuning stopped at step {self._n_done + 1} of {self.n_steps}: {what}. {kept}"
-            f"Lower the learning rate (now {self._settings.learning_rate:g})"
+            f"fine-tuning stopped at step {self._n_done + 1} of {self.n_steps}: {what}. "
+            f"Lower the learning rates (now {self._settings.learning_rate:g}, and "
+            f"{self._settings.affine_learning_rate:g} of scales and biases)"
         )
 
     def _save(self) -> None:
@@ -287,6 +307,11 @@ class Learning:
         self._learner.load_state(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         return True
+
+
+def _first_sentence(error: RuntimeError) -> str:
+    """Without PyTorch's advice for its own developers."""
+    return str(error).splitlines()[0].partition(" Hint: ")[0].rstrip(". ")
 
 
 def finetuning_key(

@@ -185,6 +185,10 @@ class OperatorBank:
         tables = zip(self.library, maps, strict=True)
         return np.stack([m.error if w is None else m.table[:, w] - exact for m, w in tables])
 
+    def histogram(self, layer_index: int) -> np.ndarray:
+        """How often each activation code occurs in the exact network, float64 `[256]`, natural order."""
+        return self._histograms[layer_index]
+
     def weight_map(self, layer_index: int, multiplier_index: int) -> torch.Tensor | None:
         """What weight tuning makes of each code, int64 `[256]` from code index to code index; `None` for nothing."""
         found = self._weight_map(layer_index, self.library[multiplier_index])

@@ -1,13 +1,18 @@
-"""Derivatives of a multiplier's table, smoothed, as an alternative to the straight-through gradient.
+"""Derivatives of a multiplier's table, which has none: three ways to learn through it.
 
-The product is `T[x, w] = x*w + E[x, w]`; straight-through takes `dT/dx = w` and `dT/dw = x`. [ours] "smoothed" adds
-those of the error: central differences over `WIDTH` codes to either side (the errors of real multipliers jump from one
-code to the next, their slope over a few does not), and of these the `RANK` leading singular components:
+- "ste" [paper]: those of the exact product, `dT/dx = w` and `dT/dw = x`.
+- "linear" [ours], the default: `dT/dx = slope[w]`, of the straight line that fits column `w` best where the layer's
+  activations are. Columns of cheap multipliers are steeper or flatter than their weight, and the deviations multiply
+  from layer to layer: on a ResNet-20 with 76 % saved, straight-through gradients by the biases of a layer in the middle
+  were ten times as long as measured differences of the loss, and pointed elsewhere.
+- "smoothed" [ours]: those of the exact product, and those of the error on top: central differences over `WIDTH` codes
+  to either side (errors jump from one code to the next, their slope over a few does not), and of these the `RANK`
+  leading singular components:
 
-    dE/dx[x, w] ~ SUM_r a_r[x] b_r[w],    dE/dw[x, w] ~ SUM_r c_r[x] d_r[w],
+      dE/dx[x, w] ~ SUM_r a_r[x] b_r[w],    dE/dw[x, w] ~ SUM_r c_r[x] d_r[w],
 
-so that the gradient of a layer takes `RANK` more ordinary convolutions, with `b_r[w]` for the weights or `c_r[x]` for
-the activations.
+  so that the gradient of a layer takes `RANK` more ordinary convolutions, with `b_r[w]` for the weights or `c_r[x]` for
+  the activations.
 """
 
 from dataclasses import dataclass
@@ -17,13 +22,31 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dse.multipliers.multiplier import Multiplier
+from dse.multipliers.multiplier import Multiplier, operand_codes
 from dse.simulation.problem import IntegerConv, padded
 
 WIDTH = 8
 RANK = 2
 
 Factors = tuple[torch.Tensor, torch.Tensor]
+
+
+def column_slopes(multiplier: Multiplier, histogram: np.ndarray) -> torch.Tensor:
+    """Least-squares slope of every column of a table over the activation codes.
+
+    Args:
+        multiplier: the exact one gives the weights themselves.
+        histogram: how often each activation code occurs, float64 `[256]`, natural order.
+
+    Returns:
+        float32 `[256]`, natural order of weight codes; the weight itself where all activations are one code.
+    """
+    codes = operand_codes(multiplier.is_signed).astype(np.float64)
+    share = histogram / histogram.sum()
+    centered = share * (codes - share @ codes)
+    variance = centered @ codes
+    slopes = codes if variance == 0 else centered @ multiplier.table.astype(np.float64) / variance
+    return torch.from_numpy(slopes.astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)

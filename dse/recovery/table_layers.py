@@ -1,8 +1,9 @@
 """Layers that learn through a multiplier's table: forward as the hardware computes, backward straight through.
 
 Forward is what the integer network computes, bit for bit: codes, look-ups, integer sums, one scale and bias per output
-channel. Backward takes the sums for those of exact products and rounding for the identity (straight-through); gradients
-pass where a value is within its range of codes. Weights are learned in units of their codes, ranges stay as calibrated.
+channel. Backward takes rounding for the identity and each column of the table for a straight line (see
+`dse.recovery.table_gradients` for which); gradients pass where a value is within its range of codes. Weights are
+learned in units of their codes, ranges stay as calibrated.
 
 [ours] Operands of the backward convolutions are codes less their zero point, integers of at most 255, which bfloat16
 holds exactly. Where the processor has instructions for it only the incoming gradient is rounded (to 8 bits of
@@ -22,11 +23,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dse.multipliers.library import Library
+from dse.multipliers.multiplier import Multiplier
 from dse.networks.graph import aliases_of
 from dse.networks.layers import IntegerLayer, LayerOperator
 from dse.recovery.operators import OperatorBank, input_sum_problem
 from dse.recovery.switchable import PointParameters, SwitchableNetwork, switchable_network, with_problems
-from dse.recovery.table_gradients import TableGradients, convolution_gradients
+from dse.recovery.table_gradients import TableGradients, column_slopes, convolution_gradients
 from dse.simulation.ops import prepare
 from dse.simulation.problem import IntegerConv
 
@@ -54,14 +56,15 @@ class TableLayer(nn.Module):
         points: of every operating point the multiplier, and initial scale, bias and slope.
         weight_map: of weight tuning, int64 `[256]`, or `None`: what goes into the table in place of a code.
         library: of multipliers.
-        gradients: of the tables, by index of the multiplier; `None` for straight-through.
+        gradients: smoothed ones of the tables, by index of the multiplier; `None` without.
+        lines: slope of each column of the tables, float32 `[256]`, by index of the multiplier; `None`: the weight.
 
     Attributes:
         weight: codes as real numbers, float32 `[C_out, C_in/groups, kh, kw]`.
         gains: a point float32 `[C_out]`, factors on the scales that it started with.
         shifts: a point float32 `[C_out]`, added to the biases, in units of `unit`.
         unit: what a shift of 1 is, set from outside: about the standard deviation of the outputs.
-        point: the operating point that runs.
+        point: the operating point that runs; `None`: all of them, each on its part of the batch, without gradients.
         is_convolution: else linear, without BatchNorm: gains stay 1, and all points share the first shift.
     """
 
@@ -72,17 +75,19 @@ class TableLayer(nn.Module):
         *,
         weight_map: torch.Tensor | None,
         library: Library,
-        gradients: Mapping[int, TableGradients] | None,
+        gradients: Mapping[int, TableGradients] | None = None,
+        lines: Mapping[int, torch.Tensor] | None = None,
     ):
         super().__init__()
         self.layer, self.points, self.gradients = layer, tuple(points), gradients
-        self._map, self._library = weight_map, library
+        self._map, self._library, self._lines = weight_map, library, lines
         self.weight = nn.Parameter(layer.problem.weight.to(torch.float32))
         channels = layer.problem.n_outputs
         self.gains = nn.ParameterList(torch.ones(channels) for _ in points)
         self.shifts = nn.ParameterList(torch.zeros(channels) for _ in points)
         self.is_convolution = layer.kind == "conv2d"
-        self.unit, self.point = 1.0, 0
+        self.unit = 1.0
+        self.point: int | None = 0
         info, zero_point = torch.iinfo(layer.problem.x_dtype), layer.problem.x_zero_point
         ends = (info.min - zero_point - 0.5, info.max - zero_point + 0.5)
         self.limits = tuple(end * float(layer.x_scale) for end in ends)
@@ -109,12 +114,53 @@ class TableLayer(nn.Module):
         problem = self.quantized()
         self.codes = problem.weight
         centered = problem.weight.to(torch.float32) - problem.w_zero_point.view(-1, 1, 1, 1)
-        self.centered = centered.contiguous(memory_format=torch.channels_last)
         packed = self.mapped(problem)
-        self.sums = {m: prepare(packed, self._library[m]) for m in {point.multiplier for point in self.points}}
-        self.input_sums = None
+        self._slopes = [self._slopes_at(point, packed, centered) for point in self.points]
+        self._sums = {m: prepare(packed, self._library[m]) for m in {point.multiplier for point in self.points}}
+        self._input_sums = None
         if any(point.slope is not None for point in self.points):
-            self.input_sums = prepare(input_sum_problem(problem), self._library[self._library.exact_index])
+            self._input_sums = prepare(input_sum_problem(problem), self._library[self._library.exact_index])
+
+    def _slopes_at(self, point: LayerPoint, packed: IntegerConv, centered: torch.Tensor) -> torch.Tensor:
+        if self._lines is not None:
+            lines = self._lines[point.multiplier][packed.weight.to(torch.int64) - packed.w_low]
+            centered = lines - packed.w_zero_point.view(-1, 1, 1, 1)
+        # Sum compensation takes back what the error adds to the slopes: where that is left out, so is this.
+        has_error = self._lines is not None or self.gradients is not None
+        if has_error and point.slope is not None:
+            centered = centered - point.slope.view(-1, 1, 1, 1)
+        return centered.contiguous(memory_format=torch.channels_last)
+
+    def slopes(self, k: int) -> torch.Tensor:
+        """By how much a sum rises with each code at operating point `k`, shape of `weight`."""
+        return self._slopes[k]
+
+    def use_codes(self, codes: torch.Tensor) -> None:
+        """Takes `codes`, of the shape of `weight`, chosen for the table: weight tuning does not apply to them."""
+        self._map = None
+        with torch.no_grad():
+            self.weight.copy_(codes)
+        self.pack()
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether weight tuning stands between the weights and the table."""
+        return self._map is not None
+
+    def multiplier(self, k: int) -> Multiplier:
+        """Of operating point `k`."""
+        return self._library[self.points[k].multiplier]
+
+    def sums(self, codes: torch.Tensor, k: int) -> torch.Tensor:
+        """Sums at operating point `k` less what sum compensation takes off, float32 `[n, C_out, H_out, W_out]`."""
+        sums = self._sums[self.points[k].multiplier](codes).to(torch.float32)
+        slope = self.points[k].slope
+        return sums if slope is None else sums - self._input_sums(codes).to(torch.float32) * slope.view(1, -1, 1, 1)
+
+    def operator(self, k: int, scale: torch.Tensor, bias: torch.Tensor) -> LayerOperator:
+        """What runs at operating point `k`."""
+        point = self.points[k]
+        return LayerOperator(self._sums[point.multiplier], scale, bias, slope=point.slope, input_sums=self._input_sums)
 
     def vectors(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and bias at operating point `k`, with gradients to gain and shift."""
@@ -123,35 +169,38 @@ class TableLayer(nn.Module):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """As `IntegerLayer.forward`, at `point`; named as in torch.nn."""
+        if self.point is None:
+            return self.layer.unshaped(self._at_all_points(input), input)
         outputs = _ThroughTable.apply(self.layer.shaped(input), self.weight, *self.vectors(self.point), self)
         return self.layer.unshaped(outputs, input)
+
+    def _at_all_points(self, input: torch.Tensor) -> torch.Tensor:
+        parts = enumerate(self.layer.quantize(input).chunk(len(self.points)))
+        return torch.cat([self.operator(k, *self.vectors(k))(codes) for k, codes in parts])
 
 
 class _ThroughTable(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, layer: TableLayer):
-        ctx.layer, ctx.at = layer, layer.points[layer.point]
+        ctx.layer, ctx.point = layer, layer.point
         codes = layer.layer.quantize_shaped(x)
         low, high = layer.limits
         is_inside = (x >= low) & (x <= high) if ctx.needs_input_grad[0] else None
         ctx.save_for_backward(codes, is_inside, scale)
-        operator = LayerOperator(
-            layer.sums[ctx.at.multiplier], scale, bias, slope=ctx.at.slope, input_sums=layer.input_sums
-        )
-        return operator(codes)
+        return layer.operator(layer.point, scale, bias)(codes)
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor):
         codes, is_inside, scale = ctx.saved_tensors
-        layer, slope = ctx.layer, ctx.at.slope
-        weight = layer.centered if slope is None else layer.centered - slope.view(-1, 1, 1, 1)
+        layer: TableLayer = ctx.layer
+        weight = layer.slopes(ctx.point)
         of_sums = gradient * scale.view(1, -1, 1, 1)
         needs_x = is_inside is not None
         by_x, by_weight = _exact_gradients(layer.layer.problem, codes, weight, of_sums, needs_x=needs_x)
         # `scale` times this is the gradient by the sums times the sums: no second pass over the outputs.
         by_scale = (by_weight * weight).flatten(1).sum(1) / scale
         if layer.gradients is not None:
-            table = layer.gradients[ctx.at.multiplier]
+            table = layer.gradients[layer.points[ctx.point].multiplier]
             more_x, more_weight = table.apply(layer.layer.problem, codes, layer.codes, of_sums, needs_x=needs_x)
             by_x, by_weight = by_x + more_x if needs_x else None, by_weight + more_weight
         if needs_x:
@@ -173,13 +222,19 @@ def _has_bfloat16() -> bool:
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
+def _lines(bank: OperatorBank, index: int, assignments: NDArray[np.int64]) -> dict[int, torch.Tensor]:
+    """Slopes of the tables that a layer uses, for the activations that it gets in the exact network."""
+    histogram = bank.histogram(index)
+    return {int(m): column_slopes(bank.library[int(m)], histogram) for m in np.unique(assignments[:, index])}
+
+
 class LearningNetwork:
     """Designs as operating points of one network that learns; a single design learns alone.
 
     Args:
         bank: operators of the network, which is not changed.
         assignments: int64 `[n_points, n_layers]`.
-        gradient: "ste", or "smoothed" for derivatives of the tables, see `dse.recovery.table_gradients`.
+        gradient: "linear", "ste" or "smoothed", see `dse.recovery.table_gradients`.
         has_gains: whether scales learn, or biases only.
 
     Attributes:
@@ -192,12 +247,15 @@ class LearningNetwork:
     """
 
     def __init__(
-        self, bank: OperatorBank, assignments: NDArray[np.int64], *, gradient: str = "ste", has_gains: bool = True
+        self, bank: OperatorBank, assignments: NDArray[np.int64], *, gradient: str = "linear", has_gains: bool = True
     ):
         self._start = switchable_network(bank, assignments)
         self._network, self._library = bank.network, bank.library
         self.n_points, self.has_gains = self._start.n_points, has_gains
-        self.module = copy.deepcopy(bank.network.module)
+        self.module = copy.deepcopy(bank.network.module).requires_grad_(False)  # but for what the layers below own
+        for module in self.module.modules():
+            if getattr(module, "inplace", False):
+                module.inplace = False  # other parts of the network may need what it would overwrite
         gradients = None
         if gradient == "smoothed":
             gradients = {int(m): TableGradients.of(bank.library[int(m)]) for m in np.unique(assignments)}
@@ -210,6 +268,7 @@ class LearningNetwork:
                 weight_map=bank.weight_map(index, multiplier),
                 library=bank.library,
                 gradients=gradients,
+                lines=_lines(bank, index, assignments) if gradient == "linear" else None,
             )
             for name in aliases_of(self.module, integer):
                 self.module.set_submodule(name, layer)
@@ -220,8 +279,8 @@ class LearningNetwork:
         """Logits at the current point, with gradients."""
         return self.module(self._network.laid_out(images))
 
-    def set_operating_point(self, k: int) -> None:
-        """Switches all layers."""
+    def set_operating_point(self, k: int | None) -> None:
+        """Switches all layers; `None`: a batch holds as many equal parts as there are points, one for each."""
         for layer in self.layers:
             layer.point = k
 
@@ -248,20 +307,29 @@ class LearningNetwork:
         for layer in self.layers:
             shared = [layer.weight] if layer.is_convolution else [layer.weight, layer.shifts[0]]
             for parameter in shared:
-                parameter.grad /= self.n_points
+                if parameter.grad is not None:  # a forward pass need not reach every layer
+                    parameter.grad /= self.n_points
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all that learns is a number."""
+        return all(bool(torch.isfinite(parameter).all()) for group in self.parameters() for parameter in group)
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, for a checkpoint; they change as the network learns."""
         return {
             "layers": [layer.state_dict() for layer in self.layers],
             "units": [layer.unit for layer in self.layers],
+            "is_mapped": [layer.is_mapped for layer in self.layers],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Takes such a state."""
-        for layer, values, unit in zip(self.layers, state["layers"], state["units"], strict=True):
-            layer.load_state_dict(values)
-            layer.unit = unit
+        for index, layer in enumerate(self.layers):
+            layer.load_state_dict(state["layers"][index])
+            layer.unit = state["units"][index]
+            if not state["is_mapped"][index]:
+                layer.use_codes(layer.weight.detach().clone())
         self.pack()
 
     def frozen(self) -> SwitchableNetwork:

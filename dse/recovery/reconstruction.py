@@ -1,0 +1,241 @@
+"""Weights chosen for their table: every layer's outputs as close to the exact ones as codes allow, without training.
+
+Weight tuning picks for each weight the code that a multiplier treats best, one product at a time. [ours] Here all
+weights of a filter are chosen together, so that the errors of its products cancel: with activations `x_k` of sampled
+positions (columns centered, a bias is free),
+
+    minimize over codes w_k    SUM_positions ( SUM_k T[x_k, w_k] - target )^2,
+
+by coordinate descent: one weight at a time takes the code that lowers the sum most, given all others. For tap `k` let
+`C = T[x_k, :]` and `r` be the residual; with `g = C' r` and `H = C' C` the change is
+`2 (g[w'] - g[w]) + H[w', w'] - 2 H[w', w] + H[w, w]` for all filters and codes at once. Errors that cancel on the
+sampled positions cancel less on others, the less the more weights a filter has: a share `SHRINKAGE * K / n` of what
+counts is therefore the error of each product by itself, `|C[w'] - w x_k|^2`, which needs few samples.
+
+Layers follow each other: each gets the inputs that the approximate layers before it give, and aims at what the exact
+network computes there (as GPTQ does for quantization, Frantar et al. 2023), so that it also takes back errors of the
+layers before it. Several operating points, which share the weights, count each by its error before, so that none gives
+up for another.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dse.datasets import Split
+from dse.recovery.statistics import exact_statistics, images_within, match_outputs
+from dse.recovery.switchable import SwitchableNetwork
+from dse.recovery.table_layers import LearningNetwork, TableLayer
+from dse.simulation.problem import IntegerConv, padded
+
+SAMPLES_PER_WEIGHT = 16
+MIN_SAMPLES, MAX_SAMPLES = 2048, 8192
+"""Output positions a layer is fitted on: more than weights in a filter, or the fit holds for these positions only."""
+
+SHRINKAGE = 1.0
+MAX_SHRINKAGE = 0.5
+
+SWEEPS = 2
+
+SMALLEST_ERROR = 1e-4
+"""Of the variance of a layer's outputs: an operating point with less error counts as if it had this."""
+
+OnLayer = Callable[[int, int], None]
+"""Told layers done and number of layers."""
+
+
+def reconstruct(
+    learner: LearningNetwork, exact: SwitchableNetwork, images: Split, *, seed: int = 0, on_layer: OnLayer | None = None
+) -> None:
+    """Chooses the weights, and every operating point's gains and shifts.
+
+    Args:
+        learner: changed.
+        exact: the network with exact multipliers.
+        images: some hundred; as many are seen, at once, as memory allows.
+        seed: of the sampled positions and the order of weights.
+        on_layer: told how it goes on.
+    """
+    bytes_per_image = 4 * sum(math.prod(info.output_shape) for info in exact.network.layers)
+    chosen = images.subset(images_within(bytes_per_image, images.n_images))
+    wanted, rng = _outputs(exact, chosen), np.random.default_rng(seed)
+
+    def before(index: int, layer: TableLayer, x: torch.Tensor) -> None:
+        is_exact = all(layer.multiplier(k).is_exact for k in range(learner.n_points))
+        if layer.is_convolution and not is_exact:
+            _fit(layer, x.chunk(learner.n_points), wanted[index], rng)
+        if on_layer is not None:
+            on_layer(index + 1, len(learner.layers))
+
+    match_outputs(learner, exact_statistics(exact, chosen), chosen.images, before=before)
+
+
+def _outputs(exact: SwitchableNetwork, images: Split) -> list[torch.Tensor]:
+    """What the layers of the exact network give; of one that is called several times an image, the last."""
+    found: list[torch.Tensor | None] = [None] * exact.network.n_layers
+    with ExitStack() as stack:
+        for index, layer in enumerate(exact.network.integer_layers):
+            hook = layer.register_forward_hook(lambda _m, _x, y, index=index: found.__setitem__(index, y.clone()))
+            stack.callback(hook.remove)
+        exact(images.images)
+    return found
+
+
+def _fit(layer: TableLayer, inputs: Sequence[torch.Tensor], wanted: torch.Tensor, rng: np.random.Generator) -> None:
+    """Sets the weights of a layer.
+
+    Args:
+        layer: changed.
+        inputs: at every operating point, float32 `[n, C_in, H, W]`.
+        wanted: outputs on the same images, float32 `[n, C_out, H_out, W_out]`.
+        rng: decides the positions and the order of weights.
+    """
+    original = layer.quantized()
+    problem = layer.mapped(original)
+    n_samples = int(np.clip(SAMPLES_PER_WEIGHT * problem.fan_in, MIN_SAMPLES, MAX_SAMPLES))
+    positions = sample_positions(wanted, n_samples, rng)
+    samples = [_Samples.of(layer, k, problem, x, wanted, positions) for k, x in enumerate(inputs)]
+    tables, column_of = distinct_columns([sample.table for sample in samples])
+    weight = (problem.weight.to(torch.int64) - problem.w_low).flatten(1)
+    products = original.weight.to(torch.int64).flatten(1)
+    nearest = nearest_codes(column_of)
+    chosen, n_outputs = weight.clone(), problem.n_outputs // problem.groups
+    for group in range(problem.groups):
+        rows = slice(group * n_outputs, (group + 1) * n_outputs)
+        before = column_of[weight[rows]]
+        found = descend(
+            tables,
+            torch.stack([sample.patches[:, group] for sample in samples]),
+            before.clone(),
+            torch.cat([sample.residual[:, rows] for sample in samples]),
+            products=products[rows],
+            units=torch.tensor([sample.unit for sample in samples]),
+            x_low=problem.x_low,
+            rng=rng,
+        )
+        chosen[rows] = torch.where(found == before, weight[rows], nearest[found, products[rows] - problem.w_low])
+    layer.use_codes((chosen + problem.w_low).view(problem.weight.shape))
+
+
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """One operating point, scaled so that all count by their error before.
+
+    Attributes:
+        table: float32 `[256, 256]`.
+        patches: code indices, int64 `[n, groups, K]`.
+        residual: sums less their target, centered, float32 `[n, C_out]`.
+        unit: what a product of 1 is, after scaling.
+    """
+
+    table: torch.Tensor
+    patches: torch.Tensor
+    residual: torch.Tensor
+    unit: float
+
+    @classmethod
+    def of(
+        cls,
+        layer: TableLayer,
+        k: int,
+        problem: IntegerConv,
+        x: torch.Tensor,
+        wanted: torch.Tensor,
+        positions: tuple[torch.Tensor, ...],
+    ) -> "_Samples":
+        codes, (scale, _) = layer.layer.quantize(x), layer.vectors(k)
+        image, row, column = positions
+        target = wanted[image, :, row, column] / scale
+        residual = layer.sums(codes, k)[image, :, row, column] - target
+        residual = residual - residual.mean(0)
+        error = max(float(residual.square().mean()), SMALLEST_ERROR * float(target.var(0).mean()), 1e-12)
+        factor = error**-0.5
+        table = torch.tensor(layer.multiplier(k).table).to(torch.float32)
+        return cls(table * factor, sampled_patches(problem, codes, positions), residual * factor, factor)
+
+
+def distinct_columns(tables: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The columns of some tables, float32 `[256, 256]` each, that differ in any of them.
+
+    Returns:
+        These columns, float32 `[n_tables, 256, n]`, and the column of each code, int64 `[256]`.
+    """
+    distinct, column_of = torch.unique(torch.cat(list(tables)), dim=1, return_inverse=True)
+    return distinct.reshape(len(tables), 256, -1).contiguous(), column_of
+
+
+def nearest_codes(column_of: torch.Tensor) -> torch.Tensor:
+    """For every distinct column and code the nearest code that has this column, int64 `[n, 256]`."""
+    codes = torch.arange(256)
+    having = [torch.nonzero(column_of == column)[:, 0] for column in range(int(column_of.max()) + 1)]
+    return torch.stack([own[(own[:, None] - codes).abs().argmin(0)] for own in having])
+
+
+def sample_positions(outputs: torch.Tensor, n: int, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+    """Image, row and column, int64 `[n]` each, of outputs `[n_images, C, H, W]`."""
+    sizes = (outputs.shape[0], *outputs.shape[2:])
+    return tuple(torch.from_numpy(rng.integers(0, size, n)) for size in sizes)
+
+
+def sampled_patches(problem: IntegerConv, codes: torch.Tensor, positions: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """What the outputs at `positions` are sums over: code indices, int64 `[n, groups, K]`."""
+    image, top, left = positions
+    x = padded(problem, codes)
+    steps = [torch.arange(k) * d for k, d in zip(problem.weight.shape[2:], problem.dilation, strict=True)]
+    rows = top[:, None] * problem.stride[0] + steps[0]
+    columns = left[:, None] * problem.stride[1] + steps[1]
+    channels = torch.arange(x.shape[1])
+    patches = x[image[:, None, None, None], channels[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
+    return patches.reshape(len(image), problem.groups, problem.fan_in).to(torch.int64) - problem.x_low
+
+
+def descend(
+    tables: torch.Tensor,
+    patches: torch.Tensor,
+    columns: torch.Tensor,
+    residual: torch.Tensor,
+    *,
+    products: torch.Tensor,
+    units: torch.Tensor,
+    x_low: int,
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    """Coordinate descent over the weights of filters with the same inputs, see the module.
+
+    Args:
+        tables: distinct columns, float32 `[n_points, 256, n_columns]`.
+        patches: code indices, int64 `[n_points, n, K]`.
+        columns: of the table, where each weight starts, int64 `[n_filters, K]`; changed.
+        residual: sums less their target, centered, float32 `[n_points * n, n_filters]`; changed.
+        products: the weights, as codes, whose exact products each table stands for, int64 `[n_filters, K]`.
+        units: what a product of 1 is in each table, float32 `[n_points]`.
+        x_low: the smallest activation code.
+        rng: decides the order of weights.
+
+    Returns:
+        `columns`.
+    """
+    n_points, n, fan_in = patches.shape
+    shrinkage = min(SHRINKAGE * fan_in / n, MAX_SHRINKAGE)
+    filters = torch.arange(len(columns))
+    for _ in range(SWEEPS):
+        for k in rng.permutation(fan_in):
+            entries = torch.stack([table[index] for table, index in zip(tables, patches[:, :, k], strict=True)])
+            entries = (entries - entries.mean(1, keepdim=True)).flatten(0, 1)
+            x = (patches[:, :, k] + x_low).to(torch.float32)
+            x = ((x - x.mean(1, keepdim=True)) * units.view(-1, 1)).flatten()
+            gram, slope, product = entries.T @ entries, entries.T @ residual, entries.T @ x
+            old, square = columns[:, k], gram.diagonal()
+            together = 2 * (slope - slope[old, filters]) + square[:, None] - 2 * gram[:, old] + square[old]
+            alone = square[:, None] - square[old] - 2 * products[:, k] * (product[:, None] - product[old])
+            change = (1 - shrinkage) * together + shrinkage * alone
+            best = change.argmin(0)
+            moved = (change[best, filters] < -1e-6 * square[old].clamp_min(1e-12)) & (best != old)
+            if moved.any():
+                residual[:, moved] += entries[:, best[moved]] - entries[:, old[moved]]
+                columns[moved, k] = best[moved]
+    return columns
