@@ -57,8 +57,8 @@ def finetune(
         distillation: share of the loss that compares with the exact network, in [0, 1].
         temperature: of both softmaxes in that comparison.
         augmentation: of training images: "none", "flip", "crop" or "crop-flip".
-        reconstruction: begin by choosing each layer's weights for its table; points that learn alone only.
-        gradient: "ste" (straight-through) or "smoothed" (also derivatives of the tables).
+        reconstruction: begin by choosing each layer's weights for its table, see `dse.recovery.reconstruction`.
+        gradient: "linear", "ste" (straight-through) or "smoothed", see `dse.recovery.table_gradients`.
         private: what each operating point owns: "affine" (scale and bias of every channel), "bias", or "auto": affine
             where the network has BatchNorm.
         patience: epochs without a better validation accuracy after which it stops; None: never.

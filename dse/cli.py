@@ -335,9 +335,9 @@ def finetune(
     temperature: Annotated[float, _default("Of softmaxes in it", "temperature")] = TUNING.temperature,
     augmentation: Annotated[str, _default("none, flip, crop or crop-flip", "augmentation")] = TUNING.augmentation,
     reconstruction: Annotated[
-        bool, _default("Begin by choosing weights for their table, single points", "reconstruction")
+        bool, _default("Begin by choosing weights for their table", "reconstruction")
     ] = TUNING.reconstruction,
-    gradient: Annotated[str, _default("ste, or smoothed: with the tables' derivatives", "gradient")] = TUNING.gradient,
+    gradient: Annotated[str, _default("Of the tables: linear, ste or smoothed", "gradient")] = TUNING.gradient,
     private: Annotated[str, _default("What a point owns: affine, bias or auto", "private")] = TUNING.private,
     patience: Annotated[
         int, _default("Epochs without a better one before it stops, 0 for never", "patience")
