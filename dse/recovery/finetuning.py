@@ -50,7 +50,7 @@ VERSION = 1
 CHECKPOINT_S = 30.0
 """Seconds between checkpoints."""
 
-STATISTICS_IMAGES = 512
+STATISTICS_IMAGES = 1024
 """Training images that weights are reconstructed and statistics re-estimated on, at most."""
 
 OnStep = Callable[[int, int, float], None]
@@ -198,6 +198,7 @@ class Learning:
         if recalibrated.accuracy > untuned.accuracy:
             self._history[0] = recalibrated
             self._best = copy.deepcopy(self._learner.state())
+        self._save()
 
     def _is_over(self) -> bool:
         patience = self._settings.patience
@@ -281,7 +282,7 @@ class Learning:
         )
 
     def _save(self) -> None:
-        is_due = time.monotonic() - self._saved_s >= CHECKPOINT_S or self._n_done % self._steps_per_epoch == 0
+        is_due = self._n_done % self._steps_per_epoch == 0 or time.monotonic() - self._saved_s >= CHECKPOINT_S
         if self._path is None or not is_due:
             return
         state = {

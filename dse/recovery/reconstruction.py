@@ -8,7 +8,8 @@ positions (columns centered, a bias is free),
 
 by coordinate descent: one weight at a time takes the code that lowers the sum most, given all others. For tap `k` let
 `C = T[x_k, :]` and `r` be the residual; with `g = C' r` and `H = C' C` the change is
-`2 (g[w'] - g[w]) + H[w', w'] - 2 H[w', w] + H[w, w]` for all filters and codes at once. Errors that cancel on the
+`2 (g[w'] - g[w]) + H[w', w'] - 2 H[w', w] + H[w, w]` for all filters and codes at once; both follow from the table,
+how often each activation code occurs, and residuals added up by code. Errors that cancel on the
 sampled positions cancel less on others, the less the more weights a filter has: a share `SHRINKAGE * K / n` of what
 counts is therefore the error of each product by itself, `|C[w'] - w x_k|^2`, which needs few samples.
 
@@ -32,14 +33,14 @@ from dse.recovery.switchable import SwitchableNetwork
 from dse.recovery.table_layers import LearningNetwork, TableLayer
 from dse.simulation.problem import IntegerConv, padded
 
-SAMPLES_PER_WEIGHT = 16
-MIN_SAMPLES, MAX_SAMPLES = 2048, 8192
+SAMPLES_PER_WEIGHT = 32
+MIN_SAMPLES, MAX_SAMPLES = 4096, 16384
 """Output positions a layer is fitted on: more than weights in a filter, or the fit holds for these positions only."""
 
 SHRINKAGE = 1.0
 MAX_SHRINKAGE = 0.5
 
-SWEEPS = 2
+SWEEPS = 3
 
 SMALLEST_ERROR = 1e-4
 """Of the variance of a layer's outputs: an operating point with less error counts as if it had this."""
@@ -96,7 +97,8 @@ def _fit(layer: TableLayer, inputs: Sequence[torch.Tensor], wanted: torch.Tensor
     """
     original = layer.quantized()
     problem = layer.mapped(original)
-    n_samples = int(np.clip(SAMPLES_PER_WEIGHT * problem.fan_in, MIN_SAMPLES, MAX_SAMPLES))
+    n_positions = wanted[:, 0].numel()
+    n_samples = min(n_positions, int(np.clip(SAMPLES_PER_WEIGHT * problem.fan_in, MIN_SAMPLES, MAX_SAMPLES)))
     positions = sample_positions(wanted, n_samples, rng)
     samples = [_Samples.of(layer, k, problem, x, wanted, positions) for k, x in enumerate(inputs)]
     tables, column_of = distinct_columns([sample.table for sample in samples])
@@ -111,10 +113,10 @@ def _fit(layer: TableLayer, inputs: Sequence[torch.Tensor], wanted: torch.Tensor
             tables,
             torch.stack([sample.patches[:, group] for sample in samples]),
             before.clone(),
-            torch.cat([sample.residual[:, rows] for sample in samples]),
+            torch.stack([sample.residual[:, rows] for sample in samples]),
             products=products[rows],
             units=torch.tensor([sample.unit for sample in samples]),
-            x_low=problem.x_low,
+            codes=torch.arange(256.0) + problem.x_low,
             rng=rng,
         )
         chosen[rows] = torch.where(found == before, weight[rows], nearest[found, products[rows] - problem.w_low])
@@ -176,9 +178,10 @@ def nearest_codes(column_of: torch.Tensor) -> torch.Tensor:
 
 
 def sample_positions(outputs: torch.Tensor, n: int, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
-    """Image, row and column, int64 `[n]` each, of outputs `[n_images, C, H, W]`."""
+    """Image, row and column, int64 `[n]` each, of different outputs among `[n_images, C, H, W]`."""
     sizes = (outputs.shape[0], *outputs.shape[2:])
-    return tuple(torch.from_numpy(rng.integers(0, size, n)) for size in sizes)
+    chosen = rng.choice(math.prod(sizes), n, replace=False)
+    return tuple(torch.from_numpy(index) for index in np.unravel_index(chosen, sizes))
 
 
 def sampled_patches(problem: IntegerConv, codes: torch.Tensor, positions: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -201,7 +204,7 @@ def descend(
     *,
     products: torch.Tensor,
     units: torch.Tensor,
-    x_low: int,
+    codes: torch.Tensor,
     rng: np.random.Generator,
 ) -> torch.Tensor:
     """Coordinate descent over the weights of filters with the same inputs, see the module.
@@ -210,32 +213,49 @@ def descend(
         tables: distinct columns, float32 `[n_points, 256, n_columns]`.
         patches: code indices, int64 `[n_points, n, K]`.
         columns: of the table, where each weight starts, int64 `[n_filters, K]`; changed.
-        residual: sums less their target, centered, float32 `[n_points * n, n_filters]`; changed.
+        residual: sums less their target, centered, float32 `[n_points, n, n_filters]`; changed.
         products: the weights, as codes, whose exact products each table stands for, int64 `[n_filters, K]`.
         units: what a product of 1 is in each table, float32 `[n_points]`.
-        x_low: the smallest activation code.
+        codes: activation codes in natural order, float32 `[256]`.
         rng: decides the order of weights.
 
     Returns:
         `columns`.
     """
-    n_points, n, fan_in = patches.shape
+    _, n, fan_in = patches.shape
     shrinkage = min(SHRINKAGE * fan_in / n, MAX_SHRINKAGE)
     filters = torch.arange(len(columns))
     for _ in range(SWEEPS):
         for k in rng.permutation(fan_in):
-            entries = torch.stack([table[index] for table, index in zip(tables, patches[:, :, k], strict=True)])
-            entries = (entries - entries.mean(1, keepdim=True)).flatten(0, 1)
-            x = (patches[:, :, k] + x_low).to(torch.float32)
-            x = ((x - x.mean(1, keepdim=True)) * units.view(-1, 1)).flatten()
-            gram, slope, product = entries.T @ entries, entries.T @ residual, entries.T @ x
+            index = patches[:, :, k]
+            centered, counts = _centered(tables, index)
+            gram = (centered.transpose(1, 2) @ (counts[:, :, None] * centered)).sum(0)
+            slope = (centered.transpose(1, 2) @ _summed_by_code(residual, index)).sum(0)
+            product = (centered.transpose(1, 2) @ (counts * units[:, None] * codes)[:, :, None]).sum(0)
             old, square = columns[:, k], gram.diagonal()
             together = 2 * (slope - slope[old, filters]) + square[:, None] - 2 * gram[:, old] + square[old]
-            alone = square[:, None] - square[old] - 2 * products[:, k] * (product[:, None] - product[old])
+            alone = square[:, None] - square[old] - 2 * products[:, k] * (product - product[old].T)
             change = (1 - shrinkage) * together + shrinkage * alone
             best = change.argmin(0)
-            moved = (change[best, filters] < -1e-6 * square[old].clamp_min(1e-12)) & (best != old)
-            if moved.any():
-                residual[:, moved] += entries[:, best[moved]] - entries[:, old[moved]]
-                columns[moved, k] = best[moved]
+            is_better = change[best, filters] < -1e-6 * square[old].clamp_min(1e-12)
+            best = torch.where(is_better, best, old)
+            if not torch.equal(best, old):
+                for part, rows, table in zip(residual, index, centered[:, :, best] - centered[:, :, old], strict=True):
+                    part += table[rows]
+                columns[:, k] = best
     return columns
+
+
+def _centered(tables: torch.Tensor, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tables whose columns have mean 0 over codes `index`, int64 `[n_points, n]`; how often each code is among them."""
+    counts = torch.stack([torch.bincount(row, minlength=256) for row in index]).to(torch.float32)
+    means = (counts[:, None] @ tables) / index.shape[1]
+    return tables - means, counts
+
+
+def _summed_by_code(residual: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Residuals of all positions with the same code added up, `[n_points, 256, n_filters]`."""
+    sums = torch.zeros(len(index), 256, residual.shape[2])
+    for total, rows, part in zip(sums, index, residual, strict=True):
+        total.index_add_(0, rows, part)
+    return sums
