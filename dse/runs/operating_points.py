@@ -21,13 +21,15 @@ from dse.robustness.surrogate import make_surrogate
 from dse.runs.execution import Executor
 from dse.runs.foreknowledge import Foreknowledge, foreknow
 from dse.runs.front import join_names, wilson_interval
-from dse.runs.journal import Journal
+from dse.runs.journal import Journal, longest, read_journal
 from dse.runs.loop import require_exact
 from dse.runs.manifest import check_unchanged, current_versions
 from dse.runs.meter import Meter
 from dse.runs.point_selection import Choice, Losses, Task, choose_points
 from dse.runs.point_set import (
+    FOLDER,
     FORMAT,
+    JOURNAL,
     PointsDirectory,
     PointSet,
     PointSettings,
@@ -152,9 +154,10 @@ class _Choosing:
         self._write_record({})
         options, prepared = self.config.execution, self.prepared
         with (
-            Journal(self.directory.path / "evaluations.jsonl") as journal,
+            Journal(self.directory.path / JOURNAL) as journal,
             Executor(options.jobs, threads_for(self.config, prepared)) as executor,
         ):
+            self._adopt(journal)
             self.observer.on_start(self._start(len(journal)))
             self.observer.on_stage("predicting errors, learning tolerances")
             known = self._foreknow()
@@ -173,6 +176,15 @@ class _Choosing:
             accuracy = report(Designs(np.vstack([prepared.exact, choice.assignments]))).accuracy
         self._write_record(self._found(choice))
         write_table(self.directory.table, self._table(choice, losses.exact_accuracy, measured, accuracy))
+
+    def _adopt(self, journal: Journal) -> None:
+        """Takes over what the run and its other sets of points have measured in the same way."""
+        evaluators = (self.prepared.evaluator, self.prepared.report_evaluator)
+        same = {evaluator.fingerprint for evaluator in evaluators}
+        others = [self.source.directory.journal, *sorted(self.source.path.glob(f"{FOLDER}/*/{JOURNAL}"))]
+        for path in (other for other in others if other != journal.path):
+            found = [e for e in longest(read_journal(path)).values() if e.state == "ok" and e.fingerprint in same]
+            journal.append(e for e in found if journal.find(e.split, e.assignment, e.fingerprint) is None)
 
     def _foreknow(self) -> Foreknowledge:
         """Errors and tolerances; those of the run where they are the same."""

@@ -27,6 +27,11 @@ from dse.search.subsets import MAX_SUBSETS
 
 FORMAT = 1
 
+JOURNAL = "evaluations.jsonl"
+
+FOLDER = "operating_points"
+"""In a run directory, where its sets of points are."""
+
 Method = Literal["kmeans", "enumerate", "search"]
 
 METHODS = ("kmeans", "enumerate", "search")
@@ -240,4 +245,4 @@ def points_config(config: RunConfig, coefficient: float | None) -> RunConfig:
 
 def default_points_path(run: str | Path, settings: PointSettings) -> Path:
     """Directory of operating points where none is given; the settings need a method."""
-    return Path(run) / "operating_points" / f"{settings.method}_n{settings.n_multipliers}_m{settings.n_points}"
+    return Path(run) / FOLDER / f"{settings.method}_n{settings.n_multipliers}_m{settings.n_points}"

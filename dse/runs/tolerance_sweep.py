@@ -218,8 +218,8 @@ class _Prepared:
 
 def _one(directory: SweepDirectory, search: _Prepared, settings: AgnSettings, observer: SweepObserver) -> None:
     """Learns one coefficient, or checks that what is there was learned the same way."""
-    from dse.robustness.agn import search_key, search_tolerances
     from dse.checkpoint import weights_bytes
+    from dse.robustness.agn import search_key, search_tolerances
 
     coefficient = settings.coefficient
     path, checkpoint = directory.finished(coefficient), directory.checkpoint(coefficient)

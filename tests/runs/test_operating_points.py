@@ -60,7 +60,8 @@ def test_points_are_chosen_measured_and_read_back(explored, method):
     assert [SEPARATOR.join(names) for names in found.assignments] == table["assignment"].tolist()
     assert set(found.multipliers) == {name for names in found.assignments for name in names}
     assert table["scale"].isna().all() == (method == "search")
-    assert (found.method, notes.starts[0].n_journaled, notes.learned) == (method, 0, 0)
+    n_known = len({e.key for e in read_journal(explored / "evaluations.jsonl") if e.state == "ok"})
+    assert (found.method, notes.starts[0].n_journaled, notes.learned) == (method, n_known, 0)
     assert notes.stages[-1] == "measuring the points on the report images"
     record = json.loads((found.path / "operating_points.json").read_text())
     assert record["evaluator"] == "fake-search"
@@ -113,6 +114,24 @@ def test_an_interrupted_choice_measures_nothing_twice(explored, evaluator, metho
     records = read_journal(tmp_path / "parts" / "evaluations.jsonl")
     assert len(records) == n_whole
     assert len({record.key for record in records}) == n_whole
+
+
+def test_what_the_run_and_other_sets_measured_is_not_measured_again(explored, evaluator, monkeypatch):
+    choose_operating_points(explored, replace(SETTINGS, method="enumerate"))
+    known = {tuple(e.assignment) for e in read_journal(explored / "evaluations.jsonl") if e.split == "search"}
+    path = explored / "operating_points" / "enumerate_n3_m2" / "evaluations.jsonl"
+    known |= {tuple(e.assignment) for e in read_journal(path) if e.split == "search"}
+    asked, measure = set(), FakeEvaluator.correct
+
+    def counting(self, assignments, start, stop):
+        asked.update(map(tuple, np.asarray(assignments).tolist()))
+        return measure(self, assignments, start, stop)
+
+    monkeypatch.setattr(FakeEvaluator, "correct", counting)
+    found = choose_operating_points(explored, replace(SETTINGS, method="search"))
+    reported = {tuple(e.assignment) for e in read_journal(found.path / "evaluations.jsonl") if e.split == "report"}
+    assert asked
+    assert not (asked - reported) & known
 
 
 def test_other_settings_are_refused_once_it_is_finished(explored):
