@@ -160,7 +160,7 @@ class _Samples:
         return cls(table * factor, sampled_patches(problem, codes, positions), residual * factor, factor)
 
 
-def distinct_columns(tables: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def distinct_columns(tables: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """The columns of some tables, float32 `[256, 256]` each, that differ in any of them.
 
     Returns:

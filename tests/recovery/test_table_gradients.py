@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dse.multipliers.multiplier import operand_codes
 from dse.recovery import table_gradients
-from dse.recovery.table_gradients import TableGradients, convolution_gradients
+from dse.recovery.table_gradients import TableGradients, column_slopes, convolution_gradients
 from dse.simulation.problem import integer_conv
 from dse.testing.tiny import tiny_library
 
@@ -100,3 +101,22 @@ def test_convolution_gradients(geometry):
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-2)
     assert convolution_gradients(problem, x.detach(), w.detach(), upstream, needs=(False, True))[0] is None
+
+
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_column_slopes_are_those_of_fitted_lines(is_signed):
+    library, rng = tiny_library(is_signed=is_signed), np.random.default_rng(0)
+    codes, histogram = operand_codes(is_signed), rng.random(256)
+    for multiplier in library:
+        slopes = column_slopes(multiplier, histogram).numpy()
+        fitted = np.polyfit(codes, multiplier.table, 1, w=np.sqrt(histogram))[0]
+        np.testing.assert_allclose(slopes, fitted, atol=1e-3)
+        if multiplier.is_exact:
+            np.testing.assert_allclose(slopes, codes, atol=1e-4)
+
+
+def test_without_spread_the_slope_is_the_weight():
+    histogram = np.zeros(256)
+    histogram[7] = 3.0
+    slopes = column_slopes(tiny_library()[0], histogram)
+    np.testing.assert_array_equal(slopes.numpy(), np.arange(256))
