@@ -192,12 +192,20 @@ def hits(logits: torch.Tensor, labels: torch.Tensor, *, top: int = 1) -> torch.T
         labels: int64 `[n]`.
         top: at least 1.
     """
-    if top == 1:
-        return logits.argmax(1) == labels
+    return logits.argmax(1) == labels if top == 1 else ranks(logits, labels) < top
+
+
+def ranks(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """How many classes are better than the label, int64 `[n]`; of equal logits the first class is the best.
+
+    Args:
+        logits: float `[n, n_classes]`; with NaN among them the label is the last.
+        labels: int64 `[n]`.
+    """
     own = logits.gather(1, labels[:, None])
     is_before = torch.arange(logits.shape[1]) < labels[:, None]
     n_better = ((logits > own) | ((logits == own) & is_before)).sum(1)
-    return (n_better < top) & ~logits.isnan().any(1)
+    return torch.where(logits.isnan().any(1), logits.shape[1], n_better)
 
 
 def default_batch_size(layers: Sequence[LayerInfo], device: torch.device = CPU) -> int:

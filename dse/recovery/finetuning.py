@@ -37,7 +37,7 @@ from dse.datasets.augmentation import augment
 from dse.errors import NetworkError, RunError
 from dse.recovery.finetuning_settings import FinetuningSettings
 from dse.recovery.operators import OperatorBank
-from dse.recovery.reconstruction import reconstruct
+from dse.recovery.reconstruction import OnLayer, reconstruct
 from dse.recovery.statistics import match_statistics
 from dse.recovery.switchable import SwitchableNetwork, switchable_network
 from dse.recovery.table_layers import LearningNetwork
@@ -105,7 +105,9 @@ def finetune(
     validation: Split,
     settings: FinetuningSettings,
     *,
+    top: int = 1,
     checkpoint: Path | None = None,
+    on_layer: OnLayer | None = None,
     on_step: OnStep | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Finetuned:
@@ -117,17 +119,18 @@ def finetune(
         training: labeled images.
         validation: other images, that say which epoch is the best and when to stop.
         settings: see there.
+        top: an image counts where its label is among so many best classes.
         checkpoint: file that the state is saved in now and then and read from at the start; the caller removes it when
             the result is safe.
-        on_step, on_epoch: told how it goes on.
+        on_layer, on_step, on_epoch: told how it goes on.
 
     Raises:
         ConfigError: several points under weight tuning, which share their weights.
         NetworkError: no gradient comes through the network.
         RunError: the loss is not finite, or the checkpoint belongs to something else.
     """
-    learning = Learning(bank, assignments, training, validation, settings, checkpoint=checkpoint)
-    return learning.run(on_step, on_epoch)
+    learning = Learning(bank, assignments, training, validation, settings, top=top, checkpoint=checkpoint)
+    return learning.run(on_step, on_epoch, on_layer=on_layer)
 
 
 class Learning:
@@ -141,10 +144,12 @@ class Learning:
         validation: Split,
         settings: FinetuningSettings,
         *,
+        top: int,
         checkpoint: Path | None,
     ):
+        self._top = top
         self._training, self._validation, self._settings, self._path = training, validation, settings, checkpoint
-        self._key = finetuning_key(bank, assignments, training, validation, settings)
+        self._key = finetuning_key(bank, assignments, training, validation, settings, top=top)
         self._untuned = switchable_network(bank, assignments)
         self._exact = switchable_network(bank, np.full((1, bank.network.n_layers), bank.library.exact_index))
         self._learner = LearningNetwork(
@@ -164,10 +169,16 @@ class Learning:
         ]
         self._optimizer = torch.optim.Adam(groups)
 
-    def run(self, on_step: OnStep | None, on_epoch: Callable[[Epoch], None] | None) -> Finetuned:
+    def run(
+        self,
+        on_step: OnStep | None = None,
+        on_epoch: Callable[[Epoch], None] | None = None,
+        *,
+        on_layer: OnLayer | None = None,
+    ) -> Finetuned:
         """From the start, or from the checkpoint where there is one, to the end."""
         if not self._restore():
-            self._start()
+            self._start(on_layer)
         for epoch in self._history if on_epoch is not None else ():
             on_epoch(epoch)
         while self._n_done < self.n_steps and not self._is_over():
@@ -185,13 +196,13 @@ class Learning:
         self._learner.load_state(self._best)
         return Finetuned(self._learner.frozen(), tuple(self._history), self._key)
 
-    def _start(self) -> None:
-        """Looks at the design as it is, then with its statistics re-estimated, and goes on from the better one."""
+    def _start(self, on_layer: OnLayer | None) -> None:
+        """Looks at the design as it is, then prepares it for learning; the better one is the best so far."""
         untuned = self._measured(self._untuned, 0)
         self._history.append(untuned)
         images = self._training.subset(min(STATISTICS_IMAGES, self._training.n_images))
         if self._settings.reconstruction:
-            reconstruct(self._learner, self._exact, images, seed=self._settings.seed)
+            reconstruct(self._learner, self._exact, images, seed=self._settings.seed, on_layer=on_layer)
         else:
             match_statistics(self._learner, self._exact, images)
         recalibrated = self._measured(self._learner.frozen(), 0)
@@ -270,7 +281,7 @@ class Learning:
             self._best = copy.deepcopy(self._learner.state())
 
     def _measured(self, network: SwitchableNetwork, epoch: int) -> Epoch:
-        accuracies = network.hits(self._validation).mean(1)
+        accuracies = network.hits(self._validation, top=self._top).mean(1)
         loss = self._loss / self._steps_per_epoch if epoch else math.nan
         return Epoch(epoch, loss, tuple(accuracies.tolist()), time.monotonic() - self._begin)
 
@@ -321,6 +332,8 @@ def finetuning_key(
     training: Split,
     validation: Split,
     settings: FinetuningSettings,
+    *,
+    top: int = 1,
 ) -> str:
     """sha256, hexadecimal, of all that decides the result."""
     parts = (
@@ -332,6 +345,6 @@ def finetuning_key(
         training.fingerprint,
         validation.fingerprint,
         repr(np.asarray(assignments).tolist()),
-        repr(settings),
+        f"{settings} top {top}",
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dse.datasets import Split
 from dse.errors import ConfigError, RunError, ShapeError
-from dse.evaluation import default_batch_size, even_batches, hits
+from dse.evaluation import default_batch_size, even_batches, ranks
 from dse.files import replace_file
 from dse.multipliers.library import Library
 from dse.networks.convert import IntegerNetwork
@@ -115,19 +115,23 @@ class SwitchableNetwork:
         """Logits, float32 `[n, n_classes]`, of `images` float32 `[n, C, H, W]` at the current point."""
         return self.network(images)
 
-    def hits(self, split: Split, *, top: int = 1) -> NDArray[np.bool_]:
-        """Whether each image's label is among the `top` best logits, bool `[n_points, n_images]`, for all points."""
-        found = np.zeros((self.n_points, split.n_images), dtype=np.bool_)
+    def ranks(self, split: Split) -> NDArray[np.int64]:
+        """How many classes are better than each image's label, int64 `[n_points, n_images]`, for all points."""
+        found = np.zeros((self.n_points, split.n_images), dtype=np.int64)
         before, batch_size = self._point, default_batch_size(self.network.layers)
         try:
             for k in range(self.n_points):
                 self.set_operating_point(k)
                 for start, stop in even_batches(0, split.n_images, batch_size):
                     logits = self(split.batch(start, stop))
-                    found[k, start:stop] = hits(logits.cpu(), split.labels[start:stop], top=top).numpy()
+                    found[k, start:stop] = ranks(logits.cpu(), split.labels[start:stop]).numpy()
         finally:
             self.set_operating_point(before)
         return found
+
+    def hits(self, split: Split, *, top: int = 1) -> NDArray[np.bool_]:
+        """Whether each image's label is among the `top` best logits, bool `[n_points, n_images]`, for all points."""
+        return self.ranks(split) < top
 
     @property
     def n_parameters(self) -> int:

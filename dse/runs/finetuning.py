@@ -68,6 +68,9 @@ class FinetuneObserver(Protocol):
     def on_job(self, name: str, n_left: int) -> None:
         """A point (or a set of them) begins, or goes on from its checkpoint; `n_left` of them come after it."""
 
+    def on_layer(self, n_done: int, n_layers: int) -> None:
+        """The weights of some layers are chosen for their tables, before learning."""
+
     def on_step(self, n_done: int, n_steps: int, loss: float) -> None:
         """A step of it is done; the loss is the mean of the epoch so far."""
 
@@ -85,6 +88,9 @@ class SilentFinetuning:
         """See `FinetuneObserver`."""
 
     def on_job(self, name: str, n_left: int) -> None:
+        """See `FinetuneObserver`."""
+
+    def on_layer(self, n_done: int, n_layers: int) -> None:
         """See `FinetuneObserver`."""
 
     def on_step(self, n_done: int, n_steps: int, loss: float) -> None:
@@ -318,13 +324,12 @@ class _Finetuning:
 
     def _is_finished(self, job: Job, rows: NDArray[np.int64]) -> bool:
         """Whether it is; raises `RunError` where what is there was tuned from something else."""
-        from dse.recovery.finetuning import finetuning_key
 
         found = self.directory.read_result(job.stem)
         if found is None:
             return False
         path = self.directory.network(job.stem)
-        if found["key"] != finetuning_key(self._bank, rows, self._training, self._validation, self.options.settings):
+        if found["key"] != self._key(rows):
             raise RunError(
                 f"{path} was tuned from another assignment, network or images, or by another version: choose another "
                 "directory with --out"
@@ -336,12 +341,19 @@ class _Finetuning:
             )
         return True
 
+    def _key(self, rows: NDArray[np.int64]) -> str:
+        from dse.recovery.finetuning import finetuning_key
+
+        top = self.target.config.data.top
+        return finetuning_key(self._bank, rows, self._training, self._validation, self.options.settings, top=top)
+
     def _tune(self, job: Job, rows: NDArray[np.int64]) -> None:
         from dse.recovery.finetuning import finetune
 
         checkpoint = self.directory.checkpoint(job.stem)
         tuned = finetune(
-            self._bank, rows, self._training, self._validation, self.options.settings, checkpoint=checkpoint,
+            self._bank, rows, self._training, self._validation, self.options.settings,
+            top=self.target.config.data.top, checkpoint=checkpoint, on_layer=self.observer.on_layer,
             on_step=self.observer.on_step,
             on_epoch=lambda epoch: self.observer.on_epoch(epoch.epoch, epoch.accuracies),
         )  # fmt: skip
@@ -368,28 +380,30 @@ class _Finetuning:
         """The rows of `finetuned.csv`, see `FinetunedPoints`."""
         from dse.recovery.switchable import switchable_network
 
-        untuned, top = switchable_network(self._bank, rows), self.target.config.data.top
+        top, n_images = self.target.config.data.top, self._report.n_images
+        untuned = switchable_network(self._bank, rows)
+        ranks, ranks_untuned = tuned.network.ranks(self._report), untuned.ranks(self._report)
         energy = np.array(self._energy_rel(rows) if job.energy_rel is None else job.energy_rel)
-        accuracy = tuned.network.hits(self._report, top=top).mean(1)
-        low, high = wilson_interval(accuracy, self._report.n_images)
+        accuracy = (ranks < top).mean(1)
+        low, high = wilson_interval(accuracy, n_images)
         columns = {
             "name": job.names,
             "point": job.points,
             "energy_rel": energy,
             "energy_saved_pct": 100 * (1 - energy),
-            "accuracy_untuned": untuned.hits(self._report, top=top).mean(1),
+            "accuracy_untuned": (ranks_untuned < top).mean(1),
             "accuracy": accuracy,
             "accuracy_low": low,
             "accuracy_high": high,
-            "accuracy_exact": self._exact_accuracy(top),
-            "n_images_report": self._report.n_images,
+            "accuracy_exact": (self._exact_ranks < top).mean(),
+            "n_images_report": n_images,
         }
         if self.prepared.n_classes > TOP5_CLASSES:
-            columns["accuracy_top5_untuned"] = untuned.hits(self._report, top=5).mean(1)
-            columns["accuracy_top5"] = tuned.network.hits(self._report, top=5).mean(1)
-            columns["accuracy_top5_exact"] = self._exact_accuracy(5)
+            columns["accuracy_top5_untuned"] = (ranks_untuned < 5).mean(1)
+            columns["accuracy_top5"] = (ranks < 5).mean(1)
+            columns["accuracy_top5_exact"] = (self._exact_ranks < 5).mean()
         columns |= {
-            "accuracy_validation_untuned": untuned.hits(self._validation).mean(1),
+            "accuracy_validation_untuned": untuned.hits(self._validation, top=top).mean(1),
             "accuracy_validation": tuned.history[tuned.best_epoch].accuracies,
             "best_epoch": tuned.best_epoch,
             "epochs": tuned.history[-1].epoch,
@@ -407,17 +421,11 @@ class _Finetuning:
         return accelerator.energy_rel(Designs(rows))
 
     @cached_property
-    def _exact_hits(self) -> dict[int, float]:
-        return {}
-
-    def _exact_accuracy(self, top: int) -> float:
-        """Of the exact network on the report images, measured once."""
+    def _exact_ranks(self) -> NDArray[np.int64]:
+        """Of the exact network on the report images, int64 `[n_images]`, measured once."""
         from dse.recovery.switchable import switchable_network
 
-        if top not in self._exact_hits:
-            exact = switchable_network(self._bank, self.prepared.exact[None])
-            self._exact_hits[top] = float(exact.hits(self._report, top=top).mean())
-        return self._exact_hits[top]
+        return switchable_network(self._bank, self.prepared.exact[None]).ranks(self._report)[0]
 
     def _start(self, n_left: int, threads: int) -> FinetuneStart:
         return FinetuneStart(
