@@ -50,7 +50,7 @@ VERSION = 1
 CHECKPOINT_S = 30.0
 """Seconds between checkpoints."""
 
-STATISTICS_IMAGES = 1024
+STATISTICS_IMAGES = 2048
 """Training images that weights are reconstructed and statistics re-estimated on, at most."""
 
 OnStep = Callable[[int, int, float], None]

@@ -33,9 +33,9 @@ class FinetuningSettings:
     """
 
     epochs: int = 3
-    batch_size: int = 128
-    learning_rate: float = 1e-4
-    affine_learning_rate: float = 1e-3
+    batch_size: int = 64
+    learning_rate: float = 6e-5
+    affine_learning_rate: float = 3e-4
     distillation: float = 0.5
     temperature: float = 2.0
     augmentation: str = "none"

@@ -33,8 +33,8 @@ from dse.recovery.switchable import SwitchableNetwork
 from dse.recovery.table_layers import LearningNetwork, TableLayer
 from dse.simulation.problem import IntegerConv, padded
 
-SAMPLES_PER_WEIGHT = 32
-MIN_SAMPLES, MAX_SAMPLES = 4096, 16384
+SAMPLES_PER_WEIGHT = 64
+MIN_SAMPLES, MAX_SAMPLES = 4096, 32768
 """Output positions a layer is fitted on: more than weights in a filter, or the fit holds for these positions only."""
 
 SHRINKAGE = 1.0
