@@ -369,10 +369,10 @@ def sweep_config(
     watch: SweepObserver | None = None,
 ) -> list[Tolerances]:
     """Learns the tolerances of a configuration in a directory (see `tolerances`) and draws them."""
+    from dse.files import replace_file
     from dse.reporting.data import tolerance_data
     from dse.reporting.static import tolerances_png
     from dse.runs.preparation import Inputs
-    from dse.runs.store import write_atomic
     from dse.runs.tolerance_sweep import SweepDirectory, sweep_tolerances
 
     objects = objects or {}
@@ -380,7 +380,7 @@ def sweep_config(
     path = Path(out) if out is not None else default_sweep_path(config)
     found = sweep_tolerances(config, path, coefficients, inputs=inputs, device=device, observer=watch)
     title = f"{config.network.name}, {config.data.dataset}, {config.tolerances.method} weights"
-    write_atomic(SweepDirectory(path).picture, tolerances_png(tolerance_data(found, title=title)))
+    replace_file(SweepDirectory(path).picture, tolerances_png(tolerance_data(found, title=title)))
     return found
 
 
@@ -413,11 +413,11 @@ def explore_config(
     watch: Observer | None = None,
 ) -> Run:
     """Runs a configuration in a directory (see `explore`) and draws the front, and predictions where there are any."""
+    from dse.files import replace_file
     from dse.reporting.data import front_data, prediction_data
     from dse.reporting.static import front_png, predictions_png
     from dse.runs.preparation import Inputs
     from dse.runs.runner import run
-    from dse.runs.store import write_atomic
 
     objects = objects or {}
     inputs = Inputs(objects.get("network"), objects.get("dataset"), objects.get("library"))
@@ -425,9 +425,9 @@ def explore_config(
     result = run(config, path, config_text=config_text, inputs=inputs, observer=watch)
     directory = result.directory
     if not directory.picture.exists():
-        write_atomic(directory.picture, front_png(front_data(result)))
+        replace_file(directory.picture, front_png(front_data(result)))
     if directory.predictions.exists() and not directory.predictions_picture.exists():
-        write_atomic(directory.predictions_picture, predictions_png(prediction_data(result)))
+        replace_file(directory.predictions_picture, predictions_png(prediction_data(result)))
     return result
 
 

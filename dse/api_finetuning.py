@@ -99,17 +99,17 @@ def finetune_and_draw(
     watch: FinetuneObserver | None = None,
 ) -> FinetunedPoints:
     """Fine-tunes points (see `finetune`) and draws them."""
+    from dse.files import replace_file
     from dse.reporting.data import finetuned_data
     from dse.reporting.static import finetuned_png
     from dse.runs.finetuned import FinetuneDirectory
     from dse.runs.finetuning import find_target, finetune_points
     from dse.runs.preparation import Inputs
-    from dse.runs.store import write_atomic
 
     inputs = Inputs(*objects)
     found = finetune_points(
         path, options, points=points, assignments=assignments, threads=threads, out=out, inputs=inputs, observer=watch
     )
     config = find_target(Path(path), points, assignments).config
-    write_atomic(FinetuneDirectory(found.path).picture, finetuned_png(finetuned_data(found.table, config)))
+    replace_file(FinetuneDirectory(found.path).picture, finetuned_png(finetuned_data(found.table, config)))
     return found

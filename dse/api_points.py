@@ -78,18 +78,18 @@ def choose_and_draw(
     watch: PointsObserver | None = None,
 ) -> PointSet:
     """Chooses operating points (see `operating_points`) and draws them."""
+    from dse.files import replace_file
     from dse.reporting.data import points_data
     from dse.reporting.static import points_png
     from dse.runs.operating_points import choose_operating_points
     from dse.runs.point_set import PointsDirectory
     from dse.runs.preparation import Inputs
-    from dse.runs.store import write_atomic
 
     path = default_run() if run is None else Path(getattr(run, "path", run))
     found = choose_operating_points(path, settings, path=out, inputs=Inputs(*objects), observer=watch)
     picture = PointsDirectory(found.path).picture
     if not picture.exists():
-        write_atomic(picture, points_png(points_data(found)))
+        replace_file(picture, points_png(points_data(found)))
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from dse.errors import RunError
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: str | bytes) -> None:
     """Writes a file in one step: readers see the old one or the new one, a crash leaves one of them.
 
     Raises:
@@ -18,12 +18,16 @@ def replace_file(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(data)
+            file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the permissions"
-        raise RunError(f"cannot write {path}: {error.strerror}. Nothing was lost: {remedy} and repeat") from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RunError(
+                f"the disk is full: cannot write {path}. What was finished before is saved: free some space and repeat "
+                "the same command to continue"
+            ) from None
+        raise RunError(f"cannot write {path}: {error.strerror}. Check the permissions of its folder") from None

@@ -19,8 +19,9 @@ from typing import Any
 import pandas as pd
 
 from dse.errors import ConfigError, RunError
+from dse.files import replace_file
 from dse.recovery.finetuning_settings import FinetuningSettings
-from dse.runs.store import SWEEP_FILE, RunDirectory, write_atomic, write_table
+from dse.runs.store import SWEEP_FILE, RunDirectory, write_table
 
 FORMAT = 1
 
@@ -153,7 +154,7 @@ class FinetuneDirectory:
         if not self._is_begun:
             relative = os.path.relpath(source.resolve(), self.path.resolve())
             record = {"format": FORMAT, "source": relative, "settings": options.to_dict(), "hashes": dict(hashes)}
-            write_atomic(self.record, json.dumps(record, indent=2) + "\n")
+            replace_file(self.record, json.dumps(record, indent=2) + "\n")
             return
         stored = self.read()["hashes"]
         changed = [

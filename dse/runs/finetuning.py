@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from dse.config import RunConfig
 from dse.cost.accelerators import Designs, make_accelerator
 from dse.errors import ConfigError, MultiplierError, RunError
+from dse.files import replace_file
 from dse.runs.execution import available_cpus, limit_threads
 from dse.runs.finetuned import (
     FOLDER,
@@ -35,7 +36,7 @@ from dse.runs.manifest import check_unchanged, current_versions
 from dse.runs.preparation import Inputs, Prepared, check_objects, prepare, training_images
 from dse.runs.results import Run, open_run
 from dse.runs.runner import threads_for
-from dse.runs.store import RunDirectory, RunLock, write_atomic
+from dse.runs.store import RunDirectory, RunLock
 
 TOP5_CLASSES = 10
 """With more classes than these the accuracy among the five best is worth knowing."""
@@ -370,7 +371,7 @@ class _Finetuning:
             "versions": current_versions(),
             "rows": table.to_dict(orient="records"),
         }
-        write_atomic(self.directory.result(job.stem), json.dumps(record, indent=2) + "\n")
+        replace_file(self.directory.result(job.stem), json.dumps(record, indent=2) + "\n")
         checkpoint.unlink(missing_ok=True)
         self.directory.write_table()
         accuracies = table["accuracy_untuned"].mean(), table["accuracy"].mean()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dse.config import RunConfig
 from dse.cost.accelerators import Designs
 from dse.errors import ConfigError
+from dse.files import replace_file
 from dse.robustness.surrogate import make_surrogate
 from dse.runs.execution import Executor
 from dse.runs.foreknowledge import Foreknowledge, foreknow
@@ -40,7 +41,7 @@ from dse.runs.point_set import (
 from dse.runs.preparation import Inputs, Prepared, check_objects, prepare
 from dse.runs.results import Run, open_run
 from dse.runs.runner import threads_for
-from dse.runs.store import RunDirectory, RunLock, write_atomic, write_table
+from dse.runs.store import RunDirectory, RunLock, write_table
 from dse.search.operating_points import Matching, require_distinct
 from dse.search.point_optimization import Refit
 
@@ -284,7 +285,7 @@ class _Choosing:
             "versions": current_versions(),
             **found,
         }
-        write_atomic(self.directory.record, json.dumps(record, indent=2) + "\n")
+        replace_file(self.directory.record, json.dumps(record, indent=2) + "\n")
 
     def _start(self, n_journaled: int) -> PointsStart:
         notes = []
@@ -309,7 +310,7 @@ class _Choosing:
 
 def _copy(source: Path, target: Path) -> None:
     if source.exists() and not target.exists():
-        write_atomic(target, source.read_bytes())
+        replace_file(target, source.read_bytes())
 
 
 def _relative(run: Path, path: Path) -> str:

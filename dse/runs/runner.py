@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dse.config import RunConfig
+from dse.files import replace_file
 from dse.runs.beginning import begin_search, needs_foreknowledge
 from dse.runs.execution import Evaluator, Executor
 from dse.runs.foreknowledge import foreknow, predictions_table
@@ -34,7 +35,7 @@ from dse.runs.measured import Measured
 from dse.runs.meter import BudgetSpent, Meter
 from dse.runs.preparation import Inputs, Prepared, prepare
 from dse.runs.results import Run, open_run
-from dse.runs.store import RunDirectory, RunLock, write_atomic, write_table
+from dse.runs.store import RunDirectory, RunLock, write_table
 from dse.search.racing import Race
 from dse.search.seeding import Initial
 
@@ -126,7 +127,7 @@ def _record(directory: RunDirectory, config: RunConfig, prepared: Prepared, conf
         check_continues(read_manifest(directory.manifest), manifest, directory.path)
     directory.claim(config, config_text)
     if not directory.manifest.exists():
-        write_atomic(directory.manifest, manifest.to_json())
+        replace_file(directory.manifest, manifest.to_json())
 
 
 def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, observer: Observer) -> None:

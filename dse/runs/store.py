@@ -28,35 +28,17 @@ import pandas as pd
 
 from dse.config import RunConfig, differences, load_config, to_toml
 from dse.errors import RunError
+from dse.files import replace_file
 
 LOCK_FILE = ".dse-lock"
 SWEEP_FILE = "tolerances.toml"  # marks a directory of `dse tolerances`
-
-
-def write_atomic(path: Path, data: str | bytes) -> None:
-    """Replaces a file in one step: readers see the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RunError(
-                f"the disk is full: cannot write {path}. Every evaluation is saved in the journal: "
-                "free some space and repeat the same command to continue"
-            ) from None
-        raise RunError(f"cannot write {path}: {error.strerror}. Check the permissions of its directory") from None
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """A CSV file without index, written in one step; floats keep every digit."""
     text = io.StringIO()
     table.to_csv(text, index=False, lineterminator="\n")
-    write_atomic(path, text.getvalue())
+    replace_file(path, text.getvalue())
 
 
 class RunDirectory:
@@ -141,8 +123,8 @@ class RunDirectory:
             self.check_same(config)
             return
         if config_text is not None:
-            write_atomic(self.config, config_text)
-        write_atomic(self.resolved, to_toml(config))
+            replace_file(self.config, config_text)
+        replace_file(self.resolved, to_toml(config))
 
     def check_same(self, config: RunConfig) -> None:
         """Raises `RunError` naming every key in which the stored configuration differs."""

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from dse.config import RunConfig, differences, load_config, to_toml
 from dse.errors import ConfigError, RunError
+from dse.files import replace_file
 from dse.robustness.tolerances import AgnSettings, Tolerances
 from dse.runs.preparation import Inputs, agn_settings, load_data, load_network, make_integer_network, training_split
-from dse.runs.store import SWEEP_FILE, RunDirectory, RunLock, write_atomic, write_table
+from dse.runs.store import SWEEP_FILE, RunDirectory, RunLock, write_table
 
 _RATES = {"tolerances.learning_rate", "tolerances.sigma_learning_rate"}
 _DATA = {"data.dataset", "data.dir", "data.preprocessing", "data.calibration_images"}
@@ -118,7 +119,7 @@ class SweepDirectory:
             RunError: see `check`.
         """
         self.check(config)
-        write_atomic(self.config, to_toml(config))
+        replace_file(self.config, to_toml(config))
 
     def check(self, config: RunConfig) -> None:
         """Checks that the directory is new, or holds an earlier part of this sweep.
@@ -240,8 +241,8 @@ def _one(directory: SweepDirectory, search: _Prepared, settings: AgnSettings, ob
         device=search.device, checkpoint=checkpoint, on_step=on_step,
     )  # fmt: skip
     if found.weights is not None:
-        write_atomic(directory.weights(coefficient), weights_bytes(found.weights))
-    write_atomic(path, found.to_json())
+        replace_file(directory.weights(coefficient), weights_bytes(found.weights))
+    replace_file(path, found.to_json())
     checkpoint.unlink(missing_ok=True)
     write_table(directory.table, tolerances_table(directory.read()))
     observer.on_coefficient(found)

@@ -9,7 +9,8 @@ import pytest
 
 from dse.config import RunConfig, load_config, parse_config
 from dse.errors import RunError
-from dse.runs.store import RunDirectory, RunLock, write_atomic
+from dse.files import replace_file
+from dse.runs.store import RunDirectory, RunLock
 
 
 @pytest.fixture
@@ -87,9 +88,9 @@ def test_second_process_is_refused_by_name(directory):
         pass
 
 
-def test_write_atomic_keeps_the_old_content_when_the_disk_is_full(tmp_path, monkeypatch):
+def test_replace_file_keeps_the_old_content_when_the_disk_is_full(tmp_path, monkeypatch):
     path = tmp_path / "front.csv"
-    write_atomic(path, "old")
+    replace_file(path, "old")
 
     def full(fd):
         raise OSError(errno.ENOSPC, "full")
@@ -97,6 +98,6 @@ def test_write_atomic_keeps_the_old_content_when_the_disk_is_full(tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(RunError, match="disk is full.*repeat the same command"):
-            write_atomic(path, "new")
+            replace_file(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["front.csv"]
