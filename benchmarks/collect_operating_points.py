@@ -7,8 +7,9 @@
 
 Accuracies are those of the run's report images, which no choice saw. The hypervolume is that of a set's points with
 the exact network, in energy (1 is exact) and accuracy lost (against the exact network), up to `--largest-loss`, as a
-share of that rectangle. Beside it stand the front of the run, where every layer chooses freely, and the points of that front,
-as many as a set has, that have the largest hypervolume together. Where a set was fine-tuned, its table is taken too.
+share of that rectangle. Beside it stand the front of the run, where every layer chooses freely, and the points of that
+front, as many as a set has, that have the largest hypervolume together. Where a set was fine-tuned, its table is taken
+too.
 """
 
 import argparse

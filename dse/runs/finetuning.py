@@ -325,7 +325,6 @@ class _Finetuning:
 
     def _is_finished(self, job: Job, rows: NDArray[np.int64]) -> bool:
         """Whether it is; raises `RunError` where what is there was tuned from something else."""
-
         found = self.directory.read_result(job.stem)
         if found is None:
             return False
