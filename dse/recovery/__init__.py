@@ -1,1 +1,1 @@
-"""Giving accuracy back without training."""
+"""Giving accuracy back: corrections and other weights without training, fine-tuning, operating points."""
