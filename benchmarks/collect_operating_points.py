@@ -84,7 +84,8 @@ def draw(table: pd.DataFrame, front: pd.DataFrame, title: str, largest: float, p
                 label=f"{method}, {stage}",
                 **style,
             )
-        axes.set(title=f"{number} multipliers", xlabel="multiplication energy saved (%)", ylim=(100 * largest, -1))
+        limits = (100 * largest, min(-1.0, table["lost_points"].min() - 0.5))
+        axes.set(title=f"{number} multipliers", xlabel="multiplication energy saved (%)", ylim=limits)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7, loc="lower left")
     panels[0].set_ylabel("accuracy lost (points)")

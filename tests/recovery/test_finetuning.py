@@ -203,7 +203,7 @@ def test_a_loss_that_is_not_finite(monkeypatch):
 
     monkeypatch.setattr(finetuning.Learning, "_loss_of", broken)
     with pytest.raises(
-        RunError, match=r"step 2 of 2: the loss is nan. Lower .* \(now 0.0001, and 0.001"
+        RunError, match=r"step 2 of 2: the loss is nan. Lower .* \(now 6e-05, and 0.0003 of scales and biases\)"
     ):
         finetune(bank, random_rows(bank, 1), TRAINING, VALIDATION, SHORT)
 

@@ -46,7 +46,7 @@ def test_settings_are_named_where_they_differ(directory):
     changed = FinetuneOptions(replace(FinetuningSettings(), epochs=9, affine_learning_rate=1.0), 50)
     with pytest.raises(RunError) as caught:
         directory.check(source, changed)
-    for text in ("--epochs was 3, is now 9", "--affine-learning-rate was 0.001, is now 1.0",
+    for text in ("--epochs was 3, is now 9", "--affine-learning-rate was 0.0003, is now 1.0",
                  "--training-images was None, is now 50", "with --out"):  # fmt: skip
         assert text in str(caught.value)
     with pytest.raises(RunError, match="they are of .*run, not of"):
