@@ -7,6 +7,7 @@ Batches of images are the outer loop. Within one, assignments share what their c
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -206,6 +207,39 @@ def ranks(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     is_before = torch.arange(logits.shape[1]) < labels[:, None]
     n_better = ((logits > own) | ((logits == own) & is_before)).sum(1)
     return torch.where(logits.isnan().any(1), logits.shape[1], n_better)
+
+
+class Switchable(Protocol):
+    """A network with several operating points, one of which runs."""
+
+    n_points: int
+    operating_point: int
+
+    def set_operating_point(self, k: int) -> None:
+        """Switches to operating point `k`."""
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits at the current point."""
+
+
+def logits_by_point(
+    model: Switchable, split: Split, layers: Sequence[LayerInfo]
+) -> Iterator[tuple[int, slice, torch.Tensor]]:
+    """Every operating point, every few images of `split`, and their logits; at the end the point is as it was.
+
+    Args:
+        model: switched on the way.
+        split: images.
+        layers: of the network; their size decides how many images are run at once.
+    """
+    before, batch_size = model.operating_point, default_batch_size(layers)
+    try:
+        for k in range(model.n_points):
+            model.set_operating_point(k)
+            for start, stop in even_batches(0, split.n_images, batch_size):
+                yield k, slice(start, stop), model(split.batch(start, stop))
+    finally:
+        model.set_operating_point(before)
 
 
 def default_batch_size(layers: Sequence[LayerInfo], device: torch.device = CPU) -> int:

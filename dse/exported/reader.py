@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dse.datasets import Split
 from dse.errors import DataError, NetworkError, ShapeError
-from dse.evaluation import default_batch_size, even_batches, hits
+from dse.evaluation import hits, logits_by_point
 from dse.exported.bundle import file_paths, read_files, unpack
 from dse.exported.contents import Contents
 from dse.exported.schema import Document, LayerRecord
@@ -138,15 +138,8 @@ class ExportedNetwork:
                 "Check that network and dataset belong together"
             )
         found = np.zeros((self.n_points, split.n_images), dtype=np.bool_)
-        before, batch_size = self._point, default_batch_size([_info(record) for record in self.document.layers])
-        try:
-            for k in range(self.n_points):
-                self.set_operating_point(k)
-                for start, stop in even_batches(0, split.n_images, batch_size):
-                    logits = self(split.batch(start, stop))
-                    found[k, start:stop] = hits(logits, split.labels[start:stop], top=top).numpy()
-        finally:
-            self.set_operating_point(before)
+        for k, part, logits in logits_by_point(self, split, [_info(record) for record in self.document.layers]):
+            found[k, part] = hits(logits, split.labels[part], top=top).numpy()
         return found
 
     @property

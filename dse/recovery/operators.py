@@ -140,19 +140,21 @@ class OperatorBank:
 
     def parameters(self, layer_index: int, multiplier_index: int) -> OperatorParameters:
         """What `operator` computes with, corrections included."""
-        return self._parameters(layer_index, multiplier_index, None)
+        problem = self._tuned(layer_index, self.library[multiplier_index])
+        return self._parameters(layer_index, multiplier_index, problem, None)
 
     def _make(self, layer_index: int, multiplier_index: int) -> LayerOperator:
         problem, device = self._tuned(layer_index, self.library[multiplier_index]), self.device
         sums = prepare(problem, self.library[multiplier_index], self.backend, device=device)
-        p = self._parameters(layer_index, multiplier_index, sums)
+        p = self._parameters(layer_index, multiplier_index, problem, sums)
         slope = None if p.slope is None else p.slope.to(device)
         input_sums = None if slope is None else self.input_sums(layer_index, self.backend)
         return LayerOperator(sums, p.scale.to(device), p.bias.to(device), slope=slope, input_sums=input_sums)
 
-    def _parameters(self, layer_index: int, multiplier_index: int, sums: PreparedConv | None) -> OperatorParameters:
+    def _parameters(
+        self, layer_index: int, multiplier_index: int, problem: IntegerConv, sums: PreparedConv | None
+    ) -> OperatorParameters:
         layer = self.network.integer_layers[layer_index]
-        problem = self._tuned(layer_index, self.library[multiplier_index])
         correction = self._correction(layer_index, multiplier_index, problem, sums)
         if correction is None:
             return OperatorParameters(problem, layer.scale, layer.bias, None)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dse.datasets import Split
 from dse.errors import ConfigError, RunError, ShapeError
-from dse.evaluation import default_batch_size, even_batches, ranks
+from dse.evaluation import logits_by_point, ranks
 from dse.files import replace_file
 from dse.multipliers.library import Library
 from dse.networks.convert import IntegerNetwork
@@ -118,15 +118,8 @@ class SwitchableNetwork:
     def ranks(self, split: Split) -> NDArray[np.int64]:
         """How many classes are better than each image's label, int64 `[n_points, n_images]`, for all points."""
         found = np.zeros((self.n_points, split.n_images), dtype=np.int64)
-        before, batch_size = self._point, default_batch_size(self.network.layers)
-        try:
-            for k in range(self.n_points):
-                self.set_operating_point(k)
-                for start, stop in even_batches(0, split.n_images, batch_size):
-                    logits = self(split.batch(start, stop))
-                    found[k, start:stop] = ranks(logits.cpu(), split.labels[start:stop]).numpy()
-        finally:
-            self.set_operating_point(before)
+        for k, part, logits in logits_by_point(self, split, self.network.layers):
+            found[k, part] = ranks(logits.cpu(), split.labels[part]).numpy()
         return found
 
     def hits(self, split: Split, *, top: int = 1) -> NDArray[np.bool_]:
