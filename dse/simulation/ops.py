@@ -9,7 +9,7 @@ convolutions), `rows`, `permute`, `columns` and `direct` (kernels of the native 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from numbers import Integral
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,6 +35,14 @@ class PreparedConv(Protocol):
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Sums `[n, C_out, H_out, W_out]`, int32 or float32 holding the same integers, for codes `x`."""
+
+
+@runtime_checkable
+class Rescaling(Protocol):
+    """A prepared convolution that rescales its sums while it has them at hand."""
+
+    def rescaled(self, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """What `rescaled` of this module gives."""
 
 
 def _prepare_reference(problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
@@ -135,7 +143,7 @@ def rescaled(conv: PreparedConv, x: torch.Tensor, scale: torch.Tensor, bias: tor
         x: its codes.
         scale, bias: float32 `[C_out]`, contiguous.
     """
-    if isinstance(conv, NativeConv | FactoredConv):
+    if isinstance(conv, Rescaling):
         return conv.rescaled(x, scale, bias)
     return rescale(conv(x), scale, bias)
 
