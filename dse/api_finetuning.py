@@ -32,6 +32,7 @@ def finetune(
     patience: int | None = DEFAULTS.patience,
     seed: int = DEFAULTS.seed,
     threads: int | None = None,
+    device: str | None = None,
     network: Any = None,
     dataset: Any = None,
     library: Any = None,
@@ -64,6 +65,8 @@ def finetune(
         patience: epochs without a better validation accuracy after which it stops; None: never.
         seed: of order and augmentation of the images.
         threads: of this process; by default as the run has them.
+        device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N"; by default as the run has it. Learning on
+            a GPU is tested with stand-ins for one, and not measured.
         network: the `torch.nn.Module` of a run that was made with one.
         dataset: likewise the `dse.datasets.Splits`.
         library: likewise the `Library`.
@@ -83,7 +86,8 @@ def finetune(
     )  # fmt: skip
     return finetune_and_draw(
         getattr(path, "path", path), FinetuneOptions(settings, training_images, validation_images), points=points,
-        assignments=assignments, threads=threads, objects=(network, dataset, library), out=out, watch=watch,
+        assignments=assignments, threads=threads, device=device, objects=(network, dataset, library), out=out,
+        watch=watch,
     )  # fmt: skip
 
 
@@ -94,6 +98,7 @@ def finetune_and_draw(
     points: str | int | Sequence[int] | None = None,
     assignments: str | Path | None = None,
     threads: int | None = None,
+    device: str | None = None,
     objects: tuple[Any, Any, Any] = (None, None, None),
     out: str | Path | None = None,
     watch: FinetuneObserver | None = None,
@@ -106,10 +111,10 @@ def finetune_and_draw(
     from dse.runs.finetuning import find_target, finetune_points
     from dse.runs.preparation import Inputs
 
-    inputs = Inputs(*objects)
     found = finetune_points(
-        path, options, points=points, assignments=assignments, threads=threads, out=out, inputs=inputs, observer=watch
-    )
+        path, options, points=points, assignments=assignments, threads=threads, device=device, out=out,
+        inputs=Inputs(*objects), observer=watch,
+    )  # fmt: skip
     config = find_target(Path(path), points, assignments).config
     replace_file(FinetuneDirectory(found.path).picture, finetuned_png(finetuned_data(found.table, config)))
     return found

@@ -344,6 +344,9 @@ def finetune(
     ] = TUNING.patience or 0,
     seed: Annotated[int, _default("Same seed, same result", "seed")] = TUNING.seed,
     threads: Annotated[int | None, _option("Of this process; default as the run.", _EXECUTION)] = None,
+    device: Annotated[
+        str | None, _option("auto, cpu, cuda or cuda:N; default as the run.", _EXECUTION, metavar="NAME")
+    ] = None,
     out: Annotated[Path | None, _option("Directory; default DIR/finetuned.", _EXECUTION, metavar="DIR")] = None,
     output_format: FormatOption = Format.table,
 ) -> None:
@@ -367,8 +370,8 @@ def finetune(
     with LiveLine(terminal.make_console(to_stderr=True)) as line, _terminable():
         try:
             found = finetune_and_draw(
-                directory, options, points=points, assignments=assignments, threads=threads, out=out,
-                watch=FinetuneWatch(line),
+                directory, options, points=points, assignments=assignments, threads=threads, device=device,
+                out=out, watch=FinetuneWatch(line),
             )  # fmt: skip
         except KeyboardInterrupt:
             line.close()

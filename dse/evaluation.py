@@ -223,7 +223,7 @@ class Switchable(Protocol):
 
 
 def logits_by_point(
-    model: Switchable, split: Split, layers: Sequence[LayerInfo]
+    model: Switchable, split: Split, layers: Sequence[LayerInfo], *, device: torch.device = CPU
 ) -> Iterator[tuple[int, slice, torch.Tensor]]:
     """Every operating point, every few images of `split`, and their logits; at the end the point is as it was.
 
@@ -231,8 +231,9 @@ def logits_by_point(
         model: switched on the way.
         split: images.
         layers: of the network; their size decides how many images are run at once.
+        device: where it runs, which decides that too.
     """
-    before, batch_size = model.operating_point, default_batch_size(layers)
+    before, batch_size = model.operating_point, default_batch_size(layers, device)
     try:
         for k in range(model.n_points):
             model.set_operating_point(k)

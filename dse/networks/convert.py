@@ -78,8 +78,13 @@ class IntegerNetwork:
     @contextmanager
     def running(self) -> Iterator[None]:
         """The state of PyTorch in which the network runs: inference, and on a GPU float32 that is float32."""
+        with torch.inference_mode(), self.computing():
+            yield
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """As `running`, but for a network that learns: with gradients."""
         with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode())
             if self.device.type != "cpu":
                 stack.enter_context(self.device)  # where code of the network makes tensors
                 stack.enter_context(torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False))

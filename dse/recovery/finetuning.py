@@ -44,8 +44,9 @@ from dse.recovery.table_layers import LearningNetwork
 
 _log = logging.getLogger("dse")
 
-VERSION = 1
-"""Part of every key; raised when the same settings give other results."""
+VERSION, JOINT_VERSION = 1, 2
+"""Part of every key, the second one of operating points that learn jointly; raised when the same settings give other
+results."""
 
 CHECKPOINT_S = 30.0
 """Seconds between checkpoints."""
@@ -113,8 +114,12 @@ def finetune(
 ) -> Finetuned:
     """Fine-tunes one design, or several jointly as operating points. Deterministic; an interrupted one goes on.
 
+    Images are drawn on the CPU, in the same order on every device. On a GPU float sums may differ from those of a CPU
+    in their last bits, and functions between the layers that PyTorch has no deterministic gradient for give others
+    each time.
+
     Args:
-        bank: operators of the network, with what is recovered without training; not changed.
+        bank: operators of the network, with what is recovered without training; not changed. Its device learns.
         assignments: int64 `[n_points, n_layers]`.
         training: labeled images.
         validation: other images, that say which epoch is the best and when to stop.
@@ -244,7 +249,7 @@ class Learning:
                 )
             loss = self._loss_of(logits, labels, teacher)
             if math.isfinite(loss.item()):
-                loss.backward()
+                self._learner.backward(loss)
         except RuntimeError as error:  # of autograd
             raise NetworkError(
                 f"the network cannot learn as its forward pass is written: {_first_sentence(error)}. Where it "
@@ -270,7 +275,8 @@ class Learning:
         chosen = order[position * self._n_images : (position + 1) * self._n_images]
         rng = np.random.default_rng((self._settings.seed, epoch, position))
         stored = augment(self._training.stored[chosen], self._settings.augmentation, rng)
-        return self._training.preprocessing.apply(stored), self._training.labels[torch.from_numpy(chosen)]
+        images, labels = self._training.preprocessing.apply(stored), self._training.labels[torch.from_numpy(chosen)]
+        return images.to(self._learner.device), labels.to(self._learner.device)
 
     def _end_epoch(self) -> None:
         before = best(self._history).accuracy
@@ -336,8 +342,9 @@ def finetuning_key(
     top: int = 1,
 ) -> str:
     """sha256, hexadecimal, of all that decides the result."""
+    device, n_points = bank.device.type, len(assignments)
     parts = (
-        str(VERSION),
+        str(VERSION if n_points == 1 else JOINT_VERSION),
         bank.network.fingerprint(),
         bank.library.fingerprint,
         repr(bank.recovery),
@@ -346,5 +353,6 @@ def finetuning_key(
         validation.fingerprint,
         repr(np.asarray(assignments).tolist()),
         f"{settings} top {top}",
+        *([] if device == "cpu" else [f"device {device}"]),
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

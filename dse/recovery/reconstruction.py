@@ -95,15 +95,15 @@ def _fit(layer: TableLayer, inputs: Sequence[torch.Tensor], wanted: torch.Tensor
         wanted: outputs on the same images, float32 `[n, C_out, H_out, W_out]`.
         rng: decides the positions and the order of weights.
     """
-    original = layer.quantized()
+    original, device = layer.quantized(), wanted.device
     problem = layer.mapped(original)
     n_positions = wanted[:, 0].numel()
     n_samples = min(n_positions, int(np.clip(SAMPLES_PER_WEIGHT * problem.fan_in, MIN_SAMPLES, MAX_SAMPLES)))
     positions = sample_positions(wanted, n_samples, rng)
     samples = [_Samples.of(layer, k, problem, x, wanted, positions) for k, x in enumerate(inputs)]
     tables, column_of = distinct_columns([sample.table for sample in samples])
-    weight = (problem.weight.to(torch.int64) - problem.w_low).flatten(1)
-    products = original.weight.to(torch.int64).flatten(1)
+    weight = (problem.weight.to(device, torch.int64) - problem.w_low).flatten(1)
+    products = original.weight.to(device, torch.int64).flatten(1)
     nearest = nearest_codes(column_of)
     chosen, n_outputs = weight.clone(), problem.n_outputs // problem.groups
     for group in range(problem.groups):
@@ -115,8 +115,8 @@ def _fit(layer: TableLayer, inputs: Sequence[torch.Tensor], wanted: torch.Tensor
             before.clone(),
             torch.stack([sample.residual[:, rows] for sample in samples]),
             products=products[rows],
-            units=torch.tensor([sample.unit for sample in samples]),
-            codes=torch.arange(256.0) + problem.x_low,
+            units=torch.tensor([sample.unit for sample in samples], device=device),
+            codes=torch.arange(256.0, device=device) + problem.x_low,
             rng=rng,
         )
         chosen[rows] = torch.where(found == before, weight[rows], nearest[found, products[rows] - problem.w_low])
@@ -156,7 +156,7 @@ class _Samples:
         residual = residual - residual.mean(0)
         error = max(float(residual.square().mean()), SMALLEST_ERROR * float(target.var(0).mean()), 1e-12)
         factor = error**-0.5
-        table = torch.tensor(layer.multiplier(k).table).to(torch.float32)
+        table = torch.tensor(layer.multiplier(k).table, device=codes.device).to(torch.float32)
         return cls(table * factor, sampled_patches(problem, codes, positions), residual * factor, factor)
 
 
@@ -172,7 +172,7 @@ def distinct_columns(tables: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torc
 
 def nearest_codes(column_of: torch.Tensor) -> torch.Tensor:
     """For every distinct column and code the nearest code that has this column, int64 `[n, 256]`."""
-    codes = torch.arange(256)
+    codes = torch.arange(256, device=column_of.device)
     having = [torch.nonzero(column_of == column)[:, 0] for column in range(int(column_of.max()) + 1)]
     return torch.stack([own[(own[:, None] - codes).abs().argmin(0)] for own in having])
 
@@ -181,17 +181,18 @@ def sample_positions(outputs: torch.Tensor, n: int, rng: np.random.Generator) ->
     """Image, row and column, int64 `[n]` each, of different outputs among `[n_images, C, H, W]`."""
     sizes = (outputs.shape[0], *outputs.shape[2:])
     chosen = rng.choice(math.prod(sizes), n, replace=False)
-    return tuple(torch.from_numpy(index) for index in np.unravel_index(chosen, sizes))
+    return tuple(torch.from_numpy(index).to(outputs.device) for index in np.unravel_index(chosen, sizes))
 
 
 def sampled_patches(problem: IntegerConv, codes: torch.Tensor, positions: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """What the outputs at `positions` are sums over: code indices, int64 `[n, groups, K]`."""
     image, top, left = positions
     x = padded(problem, codes)
-    steps = [torch.arange(k) * d for k, d in zip(problem.weight.shape[2:], problem.dilation, strict=True)]
+    sizes = zip(problem.weight.shape[2:], problem.dilation, strict=True)
+    steps = [torch.arange(k, device=x.device) * d for k, d in sizes]
     rows = top[:, None] * problem.stride[0] + steps[0]
     columns = left[:, None] * problem.stride[1] + steps[1]
-    channels = torch.arange(x.shape[1])
+    channels = torch.arange(x.shape[1], device=x.device)
     patches = x[image[:, None, None, None], channels[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
     return patches.reshape(len(image), problem.groups, problem.fan_in).to(torch.int64) - problem.x_low
 
@@ -207,7 +208,7 @@ def descend(
     codes: torch.Tensor,
     rng: np.random.Generator,
 ) -> torch.Tensor:
-    """Coordinate descent over the weights of filters with the same inputs, see the module.
+    """Coordinate descent over the weights of filters with the same inputs, see the module; on the tensors' device.
 
     Args:
         tables: distinct columns, float32 `[n_points, 256, n_columns]`.
@@ -224,7 +225,7 @@ def descend(
     """
     _, n, fan_in = patches.shape
     shrinkage = min(SHRINKAGE * fan_in / n, MAX_SHRINKAGE)
-    filters = torch.arange(len(columns))
+    filters = torch.arange(len(columns), device=columns.device)
     for _ in range(SWEEPS):
         for k in rng.permutation(fan_in):
             index = patches[:, :, k]
@@ -255,7 +256,15 @@ def _centered(tables: torch.Tensor, index: torch.Tensor) -> tuple[torch.Tensor, 
 
 def _summed_by_code(residual: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """Residuals of all positions with the same code added up, `[n_points, 256, n_filters]`."""
+    if not residual.is_cpu:
+        return summed_as_products(residual, index)
     sums = torch.zeros(len(index), 256, residual.shape[2])
     for total, rows, part in zip(sums, index, residual, strict=True):
         total.index_add_(0, rows, part)
     return sums
+
+
+def summed_as_products(residual: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """As `_summed_by_code`, by a matrix product: on a GPU `index_add_` adds in another order each time."""
+    codes = torch.arange(256, device=index.device)
+    return (index[:, None] == codes[:, None]).to(residual.dtype) @ residual

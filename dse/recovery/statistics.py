@@ -76,7 +76,8 @@ def exact_statistics(exact: SwitchableNetwork, images: Split) -> list[Statistics
         for batch in batches(images):
             exact(batch)
     # Of a layer that these images do not reach nothing is known.
-    return [(torch.zeros(1), torch.ones(1)) if part is None else _of_sums(part) for part in sums]
+    unknown = torch.zeros(1, device=exact.device), torch.ones(1, device=exact.device)
+    return [unknown if part is None else _of_sums(part) for part in sums]
 
 
 def _of_sums(part: torch.Tensor) -> Statistics:

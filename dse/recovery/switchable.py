@@ -26,6 +26,7 @@ from dse.multipliers.library import Library
 from dse.networks.convert import IntegerNetwork
 from dse.networks.layers import LayerOperator
 from dse.recovery.operators import OperatorBank, input_sum_problem
+from dse.simulation.devices import CPU
 from dse.simulation.ops import prepare
 from dse.simulation.problem import IntegerConv
 
@@ -34,7 +35,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class PointParameters:
-    """What one operating point owns.
+    """What one operating point owns; its tensors are on the CPU, wherever the network runs.
 
     Attributes:
         assignment: indices into the library, int64 `[n_layers]`.
@@ -63,10 +64,11 @@ class SwitchableNetwork:
         points: at least one.
         origin: fingerprint of the network that the weights were made from; of `network` itself by default.
         backend: of the simulation.
+        device: where it runs.
 
     Attributes:
         network: the copy that runs.
-        library, points, origin: see above.
+        library, points, origin, device: see above.
     """
 
     def __init__(
@@ -77,13 +79,14 @@ class SwitchableNetwork:
         *,
         origin: str | None = None,
         backend: str = "auto",
+        device: torch.device = CPU,
     ):
         if not points:
             raise ConfigError("a network without operating points cannot run: give at least one")
         for index, point in enumerate(points):
             _check_point(point, network, library, where=f"operating point {index}")
-        self.network = with_problems(network, [layer.problem for layer in network.integer_layers])
-        self.library, self.points, self._backend = library, tuple(points), backend
+        self.network = with_problems(network, [layer.problem for layer in network.integer_layers]).to(device)
+        self.library, self.points, self.device, self._backend = library, tuple(points), device, backend
         self.origin = network.fingerprint() if origin is None else origin
         self._sums: dict = {}
         self._point = 0
@@ -118,7 +121,7 @@ class SwitchableNetwork:
     def ranks(self, split: Split) -> NDArray[np.int64]:
         """How many classes are better than each image's label, int64 `[n_points, n_images]`, for all points."""
         found = np.zeros((self.n_points, split.n_images), dtype=np.int64)
-        for k, part, logits in logits_by_point(self, split, self.network.layers):
+        for k, part, logits in logits_by_point(self, split, self.network.layers, device=self.device):
             found[k, part] = ranks(logits.cpu(), split.labels[part]).numpy()
         return found
 
@@ -150,10 +153,11 @@ class SwitchableNetwork:
         return self.n_private_parameters / self.n_parameters
 
     def _operator(self, index: int, point: PointParameters) -> LayerOperator:
-        slope = point.slopes[index]
-        input_sums = None if slope is None else self._prepared(index, None)
-        sums = self._prepared(index, int(point.assignment[index]))
-        return LayerOperator(sums, point.scales[index], point.biases[index], slope=slope, input_sums=input_sums)
+        scale, bias = (vectors[index].to(self.device) for vectors in (point.scales, point.biases))
+        sums, slope, input_sums = self._prepared(index, int(point.assignment[index])), point.slopes[index], None
+        if slope is not None:
+            slope, input_sums = slope.to(self.device), self._prepared(index, None)
+        return LayerOperator(sums, scale, bias, slope=slope, input_sums=input_sums)
 
     def _prepared(self, index: int, multiplier: int | None):
         """Sums of a layer through a multiplier, or of its inputs, packed once for all points."""
@@ -162,7 +166,7 @@ class SwitchableNetwork:
             problem = self.network.integer_layers[index].problem
             if multiplier is None:
                 problem, multiplier = input_sum_problem(problem), self.library.exact_index
-            self._sums[key] = prepare(problem, self.library[multiplier], self._backend)
+            self._sums[key] = prepare(problem, self.library[multiplier], self._backend, device=self.device)
         return self._sums[key]
 
     def save(self, path: Path) -> None:
@@ -188,7 +192,13 @@ class SwitchableNetwork:
 
     @classmethod
     def load(
-        cls, path: Path, network: IntegerNetwork, library: Library, *, backend: str = "auto"
+        cls,
+        path: Path,
+        network: IntegerNetwork,
+        library: Library,
+        *,
+        backend: str = "auto",
+        device: torch.device = CPU,
     ) -> "SwitchableNetwork":
         """Reads what `save` wrote.
 
@@ -197,6 +207,7 @@ class SwitchableNetwork:
             network: the integer network that the points were made from, calibrated in the same way.
             library: the same one.
             backend: of the simulation.
+            device: where it is to run.
 
         Raises:
             RunError: not such a file, or of another network or library.
@@ -224,15 +235,22 @@ class SwitchableNetwork:
             ]
         except KeyError as error:
             raise RunError(f"{path} is damaged, {error} is missing: make it again") from None
-        moved = with_problems(network, problems)
-        return cls(moved, library, points, origin=header["origin"], backend=backend)
+        changed = with_problems(network, problems)
+        return cls(changed, library, points, origin=header["origin"], backend=backend, device=device)
 
 
 _VECTORS = ("scales", "biases", "slopes")
 
 
-def switchable_network(bank: OperatorBank, assignments: NDArray[np.int64]) -> SwitchableNetwork:
+def switchable_network(
+    bank: OperatorBank, assignments: NDArray[np.int64], *, device: torch.device | None = None
+) -> SwitchableNetwork:
     """The designs of `assignments`, int64 `[n_points, n_layers]`, as operating points; they compute what `bank` does.
+
+    Args:
+        bank: gives their parameters.
+        assignments: see above.
+        device: where they run; by default as the operators of `bank`.
 
     Raises:
         ConfigError: weights that differ between points, as weight tuning makes them.
@@ -251,7 +269,10 @@ def switchable_network(bank: OperatorBank, assignments: NDArray[np.int64]) -> Sw
         for row, parameters in zip(rows, found, strict=True)
     ]
     network = with_problems(bank.network, [parameters.problem for parameters in found[0]])
-    return SwitchableNetwork(network, bank.library, points, origin=bank.network.fingerprint(), backend=bank.backend)
+    return SwitchableNetwork(
+        network, bank.library, points, origin=bank.network.fingerprint(), backend=bank.backend,
+        device=bank.device if device is None else device,
+    )  # fmt: skip
 
 
 def with_problems(network: IntegerNetwork, problems: Sequence[IntegerConv]) -> IntegerNetwork:

@@ -51,7 +51,10 @@ def column_slopes(multiplier: Multiplier, histogram: np.ndarray) -> torch.Tensor
 
 @dataclass(frozen=True, eq=False)
 class TableGradients:
-    """Factors of both derivatives: by activation code float32 `[256, RANK]` and by weight code, natural order."""
+    """Factors of both derivatives: by activation code float32 `[256, RANK]` and by weight code, natural order.
+
+    Those of `of` are on the CPU; `apply` computes where they are, and takes tensors that are there too.
+    """
 
     by_x: Factors
     by_weight: Factors
@@ -60,6 +63,10 @@ class TableGradients:
     def of(cls, multiplier: Multiplier) -> "TableGradients":
         """Of a multiplier's error; zeros for the exact one."""
         return _table_gradients(multiplier)
+
+    def to(self, device: torch.device) -> "TableGradients":
+        """The same on another device."""
+        return TableGradients(*(tuple(factor.to(device) for factor in pair) for pair in (self.by_x, self.by_weight)))
 
     def apply(
         self,
@@ -81,14 +88,15 @@ class TableGradients:
         """
         x, w = codes.to(torch.int64) - problem.x_low, weight.to(torch.int64) - problem.w_low
         padded_x = padded(problem, codes).to(torch.int64) - problem.x_low
-        by_x, by_weight = None, torch.zeros(weight.shape)
+        x_zeros, w_zeros = (torch.zeros(operand.shape, device=codes.device) for operand in (codes, weight))
+        by_x, by_weight = None, torch.zeros_like(w_zeros)
         for r in range(RANK):
             if needs_x:
-                operands = (torch.zeros(codes.shape), self.by_x[1][w, r])
+                operands = (x_zeros, self.by_x[1][w, r])
                 part, _ = convolution_gradients(problem, *operands, of_sums, needs=(True, False))
                 part = part * self.by_x[0][x, r]
                 by_x = part if by_x is None else by_x + part
-            operands = (self.by_weight[0][padded_x, r], torch.zeros(weight.shape))
+            operands = (self.by_weight[0][padded_x, r], w_zeros)
             _, part = convolution_gradients(problem, *operands, of_sums, needs=(False, True), is_padded=True)
             by_weight += part * self.by_weight[1][w, r]
         return by_x, by_weight

@@ -7,12 +7,13 @@ learned in units of their codes, ranges stay as calibrated.
 
 [ours] Operands of the backward convolutions are codes less their zero point, integers of at most 255, which bfloat16
 holds exactly. Where the processor has instructions for it only the incoming gradient is rounded (to 8 bits of
-mantissa).
+mantissa). A GPU computes backward in float32, or in TF32 where PyTorch is set to it, which holds codes exactly too.
 """
 
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -29,7 +30,8 @@ from dse.networks.layers import IntegerLayer, LayerOperator
 from dse.recovery.operators import OperatorBank, input_sum_problem
 from dse.recovery.switchable import PointParameters, SwitchableNetwork, switchable_network, with_problems
 from dse.recovery.table_gradients import TableGradients, column_slopes, convolution_gradients
-from dse.simulation.ops import prepare
+from dse.simulation.devices import CPU
+from dse.simulation.ops import PreparedConv, prepare
 from dse.simulation.problem import IntegerConv
 
 
@@ -42,10 +44,24 @@ class LayerPoint:
     bias: torch.Tensor
     slope: torch.Tensor | None
 
+    def to(self, device: torch.device) -> "LayerPoint":
+        """The same on another device."""
+        slope = None if self.slope is None else self.slope.to(device)
+        return LayerPoint(self.multiplier, self.scale.to(device), self.bias.to(device), slope)
+
 
 def layer_point(point: PointParameters, index: int) -> LayerPoint:
     """Layer `index` of an operating point."""
     return LayerPoint(int(point.assignment[index]), point.scales[index], point.biases[index], point.slopes[index])
+
+
+def layer_points(points: Sequence[PointParameters], index: int, *, is_shared: bool) -> list[LayerPoint]:
+    """Layer `index` of all operating points, with the mean of their biases where these are shared."""
+    found = [layer_point(point, index) for point in points]
+    if not is_shared or len(found) == 1:
+        return found
+    bias = torch.stack([point.bias for point in found]).mean(0)
+    return [dataclasses.replace(point, bias=bias) for point in found]
 
 
 class TableLayer(nn.Module):
@@ -58,8 +74,11 @@ class TableLayer(nn.Module):
         library: of multipliers.
         gradients: smoothed ones of the tables, by index of the multiplier; `None` without.
         lines: slope of each column of the tables, float32 `[256]`, by index of the multiplier; `None`: the weight.
+        device: of inputs, outputs and all that learns. Weights are packed on the CPU.
+        backend: of the simulation.
 
     Attributes:
+        device: see above.
         weight: codes as real numbers, float32 `[C_out, C_in/groups, kh, kw]`.
         gains: a point float32 `[C_out]`, factors on the scales that it started with.
         shifts: a point float32 `[C_out]`, added to the biases, in units of `unit`.
@@ -77,14 +96,19 @@ class TableLayer(nn.Module):
         library: Library,
         gradients: Mapping[int, TableGradients] | None = None,
         lines: Mapping[int, torch.Tensor] | None = None,
+        device: torch.device = CPU,
+        backend: str = "auto",
     ):
         super().__init__()
-        self.layer, self.points, self.gradients = layer, tuple(points), gradients
-        self._map, self._library, self._lines = weight_map, library, lines
-        self.weight = nn.Parameter(layer.problem.weight.to(torch.float32))
+        self.layer, self.points = layer, tuple(point.to(device) for point in points)
+        self._map, self._library, self.device, self._backend = weight_map, library, device, backend
+        self.gradients = None if gradients is None else {m: table.to(device) for m, table in gradients.items()}
+        self._lines = None if lines is None else {m: slopes.to(device) for m, slopes in lines.items()}
+        self._w_zero_point = layer.problem.w_zero_point.view(-1, 1, 1, 1).to(device)
+        self.weight = nn.Parameter(layer.problem.weight.to(device, torch.float32))
         channels = layer.problem.n_outputs
-        self.gains = nn.ParameterList(torch.ones(channels) for _ in points)
-        self.shifts = nn.ParameterList(torch.zeros(channels) for _ in points)
+        self.gains = nn.ParameterList(torch.ones(channels, device=device) for _ in points)
+        self.shifts = nn.ParameterList(torch.zeros(channels, device=device) for _ in points)
         self.is_convolution = layer.kind == "conv2d"
         self.unit = 1.0
         self.point: int | None = 0
@@ -93,9 +117,9 @@ class TableLayer(nn.Module):
         self.limits = tuple(end * float(layer.x_scale) for end in ends)
 
     def quantized(self) -> IntegerConv:
-        """The convolution with the weights as they are now; the zero-point corrections are those of these weights."""
+        """The convolution with the weights as they are now, on the CPU, and the zero-point corrections of these."""
         p = self.layer.problem
-        codes = self.weight.detach().round().to(p.weight.dtype)
+        codes = self.weight.detach().round().to(p.weight.dtype).cpu()
         centered = (codes.to(torch.int64) - p.w_zero_point.view(-1, 1, 1, 1)).flatten(1).sum(1)
         return dataclasses.replace(p, weight=codes, constant=-p.x_zero_point * centered)
 
@@ -112,19 +136,24 @@ class TableLayer(nn.Module):
             info = torch.iinfo(self.layer.problem.weight.dtype)
             self.weight.clamp_(info.min, info.max)
         problem = self.quantized()
-        self.codes = problem.weight
-        centered = problem.weight.to(torch.float32) - problem.w_zero_point.view(-1, 1, 1, 1)
+        self.codes = problem.weight.to(self.device)
+        centered = self.codes.to(torch.float32) - self._w_zero_point
         packed = self.mapped(problem)
         self._slopes = [self._slopes_at(point, packed, centered) for point in self.points]
-        self._sums = {m: prepare(packed, self._library[m]) for m in {point.multiplier for point in self.points}}
-        self._input_sums = None
-        if any(point.slope is not None for point in self.points):
-            self._input_sums = prepare(input_sum_problem(problem), self._library[self._library.exact_index])
+        # A forward pass on another device, in whose midst weights may be chosen, makes new tensors there.
+        with nullcontext() if self.device == CPU else CPU:
+            self._sums = {m: self._prepared(packed, m) for m in {point.multiplier for point in self.points}}
+            self._input_sums = None
+            if any(point.slope is not None for point in self.points):
+                self._input_sums = self._prepared(input_sum_problem(problem), self._library.exact_index)
+
+    def _prepared(self, problem: IntegerConv, multiplier: int) -> PreparedConv:
+        return prepare(problem, self._library[multiplier], self._backend, device=self.device)
 
     def _slopes_at(self, point: LayerPoint, packed: IntegerConv, centered: torch.Tensor) -> torch.Tensor:
         if self._lines is not None:
-            lines = self._lines[point.multiplier][packed.weight.to(torch.int64) - packed.w_low]
-            centered = lines - packed.w_zero_point.view(-1, 1, 1, 1)
+            index = packed.weight.to(self.device, torch.int64) - packed.w_low
+            centered = self._lines[point.multiplier][index] - self._w_zero_point
         # Sum compensation takes back what the error adds to the slopes: where that is left out, so is this.
         has_error = self._lines is not None or self.gradients is not None
         if has_error and point.slope is not None:
@@ -212,7 +241,7 @@ def _exact_gradients(
     problem: IntegerConv, codes: torch.Tensor, weight: torch.Tensor, of_sums: torch.Tensor, *, needs_x: bool
 ) -> tuple[torch.Tensor | None, torch.Tensor]:
     """Gradients of exact sums of products by codes and by weights, both less their zero points, float32."""
-    dtype = torch.bfloat16 if _has_bfloat16() else torch.float32
+    dtype = torch.bfloat16 if codes.is_cpu and _has_bfloat16() else torch.float32
     centered = codes.to(dtype).sub_(problem.x_zero_point)
     return convolution_gradients(problem, centered, weight.to(dtype), of_sums.to(dtype), needs=(needs_x, True))
 
@@ -229,7 +258,9 @@ def _lines(bank: OperatorBank, index: int, assignments: NDArray[np.int64]) -> di
 
 
 class LearningNetwork:
-    """Designs as operating points of one network that learns; a single design learns alone.
+    """Designs as operating points of one network that learns, on the device of `bank`; a single design learns alone.
+
+    Linear layers have no BatchNorm: their points share one bias, which starts as the mean of theirs.
 
     Args:
         bank: operators of the network, which is not changed.
@@ -241,6 +272,7 @@ class LearningNetwork:
         layers: the layers that learn, in order of execution.
         n_points: operating points.
         has_gains: see above.
+        device: of images, logits and all that learns.
 
     Raises:
         ConfigError: several points under weight tuning, see `switchable_network`.
@@ -250,9 +282,11 @@ class LearningNetwork:
         self, bank: OperatorBank, assignments: NDArray[np.int64], *, gradient: str = "linear", has_gains: bool = True
     ):
         self._start = switchable_network(bank, assignments)
-        self._network, self._library = bank.network, bank.library
-        self.n_points, self.has_gains = self._start.n_points, has_gains
-        self.module = copy.deepcopy(bank.network.module).requires_grad_(False)  # but for what the layers below own
+        self._network, self._moved, self._library = bank.network, bank.moved_network, bank.library
+        self.n_points, self.has_gains, self.device = self._start.n_points, has_gains, bank.device
+        # All backends have the same bits, so the fastest one learns; "gpu" may be asked for where the CPU stands in.
+        self._backend = "gpu" if bank.backend == "gpu" else "auto"
+        self.module = copy.deepcopy(self._moved.module).requires_grad_(False)  # but for what the layers below own
         for module in self.module.modules():
             if getattr(module, "inplace", False):
                 module.inplace = False  # other parts of the network may need what it would overwrite
@@ -264,11 +298,13 @@ class LearningNetwork:
             integer, multiplier = self.module.get_submodule(info.name), int(self._start.points[0].assignment[index])
             layer = TableLayer(
                 integer,
-                [layer_point(point, index) for point in self._start.points],
+                layer_points(self._start.points, index, is_shared=integer.kind == "linear"),
                 weight_map=bank.weight_map(index, multiplier),
                 library=bank.library,
                 gradients=gradients,
                 lines=_lines(bank, index, assignments) if gradient == "linear" else None,
+                device=self.device,
+                backend=self._backend,
             )
             for name in aliases_of(self.module, integer):
                 self.module.set_submodule(name, layer)
@@ -277,7 +313,17 @@ class LearningNetwork:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Logits at the current point, with gradients."""
-        return self.module(self._network.laid_out(images))
+        with self._moved.computing():
+            return self.module(self._moved.laid_out(images))
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Adds up the gradients of `loss`; on a GPU convolutions do so in the same order each time."""
+        if self.device.type == "cpu":
+            loss.backward()
+            return
+        is_rounded = torch.backends.cudnn.allow_tf32  # codes are not, see the module: left as it is
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=is_rounded):
+            loss.backward()
 
     def set_operating_point(self, k: int | None) -> None:
         """Switches all layers; `None`: a batch holds as many equal parts as there are points, one for each."""
@@ -333,12 +379,14 @@ class LearningNetwork:
         self.pack()
 
     def frozen(self) -> SwitchableNetwork:
-        """The network as it is now."""
+        """The network as it is now, on the same device."""
         problems = [layer.mapped(layer.quantized()) for layer in self.layers]
         points = []
         with torch.no_grad():
             for k, point in enumerate(self._start.points):
-                scales, biases = zip(*(layer.vectors(k) for layer in self.layers), strict=True)
-                points.append(PointParameters(point.assignment, scales, biases, point.slopes))
-        network = with_problems(self._network, problems)
-        return SwitchableNetwork(network, self._library, points, origin=self._start.origin)
+                found = [[vector.cpu() for vector in layer.vectors(k)] for layer in self.layers]
+                points.append(PointParameters(point.assignment, *zip(*found, strict=True), point.slopes))
+        return SwitchableNetwork(
+            with_problems(self._network, problems), self._library, points, origin=self._start.origin,
+            backend=self._backend, device=self.device,
+        )  # fmt: skip

@@ -71,12 +71,13 @@ class FinetuneWatch:
 
 def start_lines(start: FinetuneStart) -> list[str]:
     """What is about to happen, in a few lines."""
+    device = "" if start.device == "cpu" else f" on {start.device}"
     finished = f", {start.n_finished} of them finished" if start.n_finished else ""
     return [
         f"directory {start.path}",
         f"{start.network} on {start.dataset}: {start.n_layers} layers, {start.n_images_training} training, "
         f"{start.n_images_validation} validation and {start.n_images_report} report images of {start.source}, "
-        f"{start.n_epochs} epochs, {start.threads} threads",
+        f"{start.n_epochs} epochs, {start.threads} threads{device}",
         f"{start.n_jobs} to fine-tune{finished}",
     ]
 

@@ -171,6 +171,7 @@ def _write(source: _Source, prepared: Prepared, out: Path) -> tuple[Path, Path]:
     """Imports torch."""
     from dse.exported.writer import Description, write_exported
     from dse.recovery.switchable import SwitchableNetwork, switchable_network
+    from dse.simulation.devices import CPU
 
     bank, library = prepared.evaluator.bank, prepared.library
     assignments = np.array([[library.index(name) for name in row] for row in source.assignments], dtype=np.int64)
@@ -182,7 +183,7 @@ def _write(source: _Source, prepared: Prepared, out: Path) -> tuple[Path, Path]:
                 "--untuned"
             )
     else:
-        model = switchable_network(bank, assignments)
+        model = switchable_network(bank, assignments, device=CPU)  # as the export, with the same bits
     images = prepared.guide.calibration
     description = Description(
         network=source.config.network.name,

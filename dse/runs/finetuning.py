@@ -58,6 +58,7 @@ class FinetuneStart:
     n_finished: int
     n_epochs: int
     threads: int
+    device: str = "cpu"
 
 
 class FinetuneObserver(Protocol):
@@ -140,6 +141,7 @@ def finetune_points(
     points: str | int | Sequence[int] | None = None,
     assignments: str | Path | None = None,
     threads: int | None = None,
+    device: str | None = None,
     out: str | Path | None = None,
     inputs: Inputs | None = None,
     observer: FinetuneObserver | None = None,
@@ -152,12 +154,13 @@ def finetune_points(
         points: of the front of a run: numbers, or "all" but the exact design.
         assignments: instead of points a CSV file with a column `assignment`, names of multipliers as in `front.csv`.
         threads: of this process; by default as the run has them.
+        device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N"; by default as the run has it.
         out: the directory; by default `finetuned` below `path`.
         inputs: objects that replace what the run's configuration names.
         observer: told how it goes on.
 
     Raises:
-        ConfigError: nothing to tune, or too much of it.
+        ConfigError: nothing to tune, or too much of it, or a device that is not here.
         RunError: no such directory or point, data that changed, a directory with other settings, or a loss that is not
             finite.
         DseError: what cannot be loaded or learn.
@@ -167,10 +170,12 @@ def finetune_points(
         raise ConfigError(f"--threads is {threads}: expected at least 1")
     target = find_target(Path(path), points, assignments)
     check_objects(target.config, inputs, target.run.path, "dse.finetune")
+    config = on_device(target.config, device)
+    _check_device(config)
     directory = FinetuneDirectory(Path(out) if out is not None else target.source / FOLDER)
     directory.check(target.source, options)
     with RunLock(RunDirectory(directory.path)):
-        prepared = prepare(on_cpu(target.config), inputs)
+        prepared = prepare(config, inputs)
         check_unchanged(target.run.manifest, prepared.hashes, target.run.path)
         threads = threads or threads_for(target.config, prepared) or available_cpus()
         limit_threads(threads)
@@ -178,12 +183,19 @@ def finetune_points(
     return open_finetuned(directory.path)
 
 
-def on_cpu(config: RunConfig) -> RunConfig:
-    """The configuration of a run without its GPU: learning is on the CPU, and the sums are the same."""
-    changes: dict[str, Any] = {"device": "cpu"}
+def on_device(config: RunConfig, device: str | None) -> RunConfig:
+    """The configuration of a run, on another device if one is given; the sums are the same."""
+    changes = {} if device is None else {"device": device}
     if config.execution.backend == "gpu":
-        changes["backend"] = "auto"
+        changes["backend"] = "auto"  # which a GPU understands as "gpu"
     return config.model_copy(update={"execution": config.execution.model_copy(update=changes)})
+
+
+def _check_device(config: RunConfig) -> None:
+    """Before anything is written. Imports torch."""
+    from dse.simulation.devices import find_device
+
+    find_device(config.execution.device)
 
 
 def find_target(path: Path, points: str | int | Sequence[int] | None, assignments: str | Path | None) -> Target:
@@ -331,8 +343,8 @@ class _Finetuning:
         path = self.directory.network(job.stem)
         if found["key"] != self._key(rows):
             raise RunError(
-                f"{path} was tuned from another assignment, network or images, or by another version: choose another "
-                "directory with --out"
+                f"{path} was tuned from another assignment, network or images, on another kind of device (--device), "
+                "or by another version: choose another directory with --out"
             )
         if not path.exists() or found["files"].get(path.name) != hashlib.sha256(path.read_bytes()).hexdigest():
             raise RunError(
@@ -363,6 +375,7 @@ class _Finetuning:
         record = {
             "format": FORMAT,
             "key": tuned.key,
+            "device": str(self._bank.device),
             "settings": self.options.to_dict(),
             "best_epoch": tuned.best_epoch,
             "history": [asdict(epoch) | {"loss": epoch.loss if epoch.epoch else None} for epoch in tuned.history],
@@ -441,4 +454,5 @@ class _Finetuning:
             n_finished=len(self.target.jobs) - n_left,
             n_epochs=self.options.settings.epochs,
             threads=threads,
+            device=str(self._bank.device),
         )
