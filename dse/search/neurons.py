@@ -6,9 +6,9 @@ freeze; characterize anew after each retraining; stop when nothing can go down.
 
 [ours]
 - Which neurons come next: those with the least harm for the energy they save. With `s_i` the sensitivity of the loss
-  to a relative error of neuron `i`, `d_v` the relative error of level `v` and `e_iv` its energy:
+  to errors of neuron `i`, `d_iv` its error at level `v` and `e_iv` its energy:
 
-      harm_i = s_i^2 (d_{v+1}^2 - d_v^2) / (e_iv - e_i,v+1)
+      harm_i = s_i^2 (d_i,v+1^2 - d_iv^2) / (e_iv - e_i,v+1)
 
   `order = "score"` takes the paper's order, by `s_i` alone, whatever the level.
 - A group that violates the bound is halved and its more resilient half tried; it is frozen when it is small already.
@@ -130,12 +130,12 @@ class Neurons(Protocol):
     Attributes:
         accuracy_exact: on the validation images, in [0, 1].
         energy_pj: of every neuron at each level, `[n_neurons, n_levels]`, falling.
-        level_error: `d_v`, relative error of each level, `[n_levels]`, 0 for the exact one.
+        error: `d_iv`, of every neuron at each level, `[n_neurons, n_levels]`, rising from 0.
     """
 
     accuracy_exact: float
     energy_pj: NDArray[np.float64]
-    level_error: NDArray[np.float64]
+    error: NDArray[np.float64]
 
     def sensitivities(self) -> NDArray[np.float64]:
         """`s_i` of the network as last accepted, `[n_neurons]`."""
@@ -220,5 +220,5 @@ def _harm(neurons: Neurons, settings: AxnnSettings, levels: NDArray[np.int64]) -
     index = np.arange(len(levels))
     lower = np.minimum(levels + 1, neurons.energy_pj.shape[1] - 1)
     saved = neurons.energy_pj[index, levels] - neurons.energy_pj[index, lower]
-    error = neurons.level_error[lower] ** 2 - neurons.level_error[levels] ** 2
+    error = neurons.error[index, lower] ** 2 - neurons.error[index, levels] ** 2
     return sensitivity**2 * error / np.where(saved > 0, saved, 1.0)

@@ -16,7 +16,7 @@ class Additive:
         self._sensitivity, self._recovered = np.asarray(sensitivity, dtype=float), recovered
         n = len(self._sensitivity)
         self.energy_pj = np.tile(1.0 / np.arange(1, n_levels + 1), (n, 1))
-        self.level_error = np.arange(n_levels) / n_levels
+        self.error = np.tile(np.arange(n_levels) / n_levels, (n, 1))
         self.n_characterized, self.tried, self.accepted = 0, [], [np.zeros(n, dtype=np.int64)]
 
     def sensitivities(self):
@@ -25,7 +25,7 @@ class Additive:
 
     def retrain(self, levels):
         self.tried.append(levels.copy())
-        harm = (self._sensitivity**2 * self.level_error[levels] ** 2).sum()
+        harm = (self._sensitivity**2 * self.error[0, levels] ** 2).sum()
         return self.accuracy_exact - max(0.0, harm - self._recovered)
 
     def accept(self):
