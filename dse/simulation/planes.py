@@ -53,7 +53,7 @@ class PlanesConv:
         p = self.problem
         p.check_input(x)
         size = p.output_size(*x.shape[2:])
-        out = self._constant.expand(len(x), *size, p.n_outputs).contiguous()
+        out = self._constant.repeat(len(x), *size, 1)  # never a view: it is added to
         if len(x) and self._pieces:
             begin = 0
             for codes in in_32_bits(self._codes(x), size[0] * size[1]):

@@ -42,6 +42,14 @@ def check(conv, table, x):
     assert torch.equal(x, before)
 
 
+def check_one_position(make_case, make, multiplier):
+    """A Linear layer on one image, several times: the sums of one call are not where the next one begins."""
+    case = make_case(False, kernel=(1, 1), padding=(0, 0, 0, 0), size=(1, 1), n=1)
+    conv = make(case.problem, multiplier)
+    for _ in range(3):
+        check(conv, multiplier.table, case.x)
+
+
 def layouts(x):
     """The same codes `[n, C, H, W]`, with W at least 2, in other layouts, one of them misaligned."""
     odd = torch.empty(x.numel() + 1, dtype=x.dtype)[1:].view(x.shape)

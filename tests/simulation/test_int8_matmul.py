@@ -11,7 +11,7 @@ from dse.simulation import int8_matmul
 from dse.simulation.gpu import Gpu, is_exact
 from dse.simulation.int8_matmul import MatmulConv
 
-from .gpu_cases import arguments, check, largest_sums, layouts
+from .gpu_cases import arguments, check, check_one_position, largest_sums, layouts
 
 SMALL = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CPU = torch.device("cpu")
@@ -41,6 +41,11 @@ def test_layouts(make_case):
     conv = _conv(case.problem, drum(3, is_signed=True))
     for x in layouts(case.x):
         check(conv, drum(3, is_signed=True).table, x)
+
+
+def test_one_position_again_and_again(make_case):
+    for multiplier in (exact(), drum(3)):
+        check_one_position(make_case, _conv, multiplier)
 
 
 def test_chunks_bound_memory(make_case, monkeypatch):

@@ -15,7 +15,7 @@ from dse.simulation import cuda_geometry
 from dse.simulation.planes import PlanesConv
 
 from .cuda_on_host import host_kernels
-from .gpu_cases import arguments, check, largest_sums, layouts
+from .gpu_cases import arguments, check, check_one_position, largest_sums, layouts
 
 SMALL = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CPU = torch.device("cpu")
@@ -56,6 +56,11 @@ def test_layouts(make_case, is_signed):
     conv = _conv(case.problem, multiplier)
     for x in layouts(case.x):
         check(conv, multiplier.table, x)
+
+
+def test_one_position_again_and_again(make_case):
+    for multiplier in (exact(), drum(3)):
+        check_one_position(make_case, _conv, multiplier)
 
 
 def test_batches_are_cut_where_32_bits_end(make_case, monkeypatch):
