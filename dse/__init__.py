@@ -26,6 +26,7 @@ _HOMES = {
     "open_points": "dse.runs.point_set",
     "open_run": "dse.runs.results",
     "operating_points": "dse.api_points",
+    "resilience": "dse.api_neurons",
     "tolerances": "dse.api",
 }
 
@@ -48,12 +49,14 @@ __all__ = [
     "open_points",
     "open_run",
     "operating_points",
+    "resilience",
     "tolerances",
 ]
 
 if TYPE_CHECKING:
     from dse.api import evaluate, explore, export, tolerances
     from dse.api_finetuning import finetune
+    from dse.api_neurons import resilience
     from dse.api_points import operating_points
     from dse.errors import DseError
     from dse.exported.reader import ExportedNetwork, load_exported

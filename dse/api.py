@@ -174,7 +174,7 @@ def explore(
     """
     names = {*OPTIONS, "plain"}
     given = {name: value for name, value in locals().items() if name in names and value is not None}
-    objects = {name: given[name] for name in ("network", "dataset", "library") if not _is_named(given.get(name))}
+    objects = {name: given[name] for name in ("network", "dataset", "library") if not is_named(given.get(name))}
     given |= {name: f"object:{type(value).__name__}" for name, value in objects.items()}
     if "library" in objects:
         given["signed"] = objects["library"].is_signed
@@ -316,7 +316,7 @@ def tolerances(
         `weights_<coefficient>.pt`, for `explore(weights=...)`.
     """
     given = {name: value for name, value in locals().items() if name in TOLERANCE_OPTIONS and value is not None}
-    objects = {name: given[name] for name in ("network", "dataset") if not _is_named(given.get(name))}
+    objects = {name: given[name] for name in ("network", "dataset") if not is_named(given.get(name))}
     given |= {name: f"object:{type(value).__name__}" for name, value in objects.items()}
     config, _ = configure(run_file, given, keys=TOLERANCE_OPTIONS)
     return sweep_config(config, coefficients, device=device, out=out, objects=objects, watch=watch)
@@ -431,7 +431,8 @@ def explore_config(
     return result
 
 
-def _is_named(value: Any) -> bool:
+def is_named(value: Any) -> bool:
+    """Whether an argument names something, or is absent, rather than being the object itself."""
     if isinstance(value, type):
         raise ConfigError(f"{value!r} is a class: expected an object or a name. Call it to make one")
     return value is None or isinstance(value, str | Path)

@@ -1,16 +1,36 @@
 """The command `dse`: parse, call, print. What it calls is there in Python too (`dse.explore`, `dse.open_run`)."""
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dse import __version__
+from dse import __version__, cli_neurons
+from dse.cli_options import (
+    EXECUTION,
+    EXIT_INTERRUPTED,
+    INPUT,
+    INTEGER,
+    LEARNING,
+    POINTS,
+    SEARCH,
+    CalibrationImages,
+    DataFolder,
+    DatasetName,
+    Excluded,
+    Format,
+    FormatOption,
+    NetworkName,
+    ObserverName,
+    PerChannel,
+    Preprocessing,
+    RunFile,
+    SchemeName,
+    Weights,
+    option,
+    terminable,
+)
 from dse.errors import ConfigError, DseError
 from dse.recovery.finetuning_settings import FinetuningSettings
 from dse.reporting import terminal
@@ -18,7 +38,6 @@ from dse.reporting.live_line import LiveLine
 from dse.runs.finetuned import FinetuneOptions
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="dse",
@@ -32,16 +51,6 @@ app = typer.Typer(
 multipliers = typer.Typer(no_args_is_help=True, help="List, show and check multipliers.")
 app.add_typer(multipliers, name="multipliers")
 
-
-class Format(StrEnum):
-    """How a table is printed."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-
-
-FormatOption = Annotated[Format, typer.Option("--format", help="How the table is printed.")]
 LibraryOption = Annotated[str, typer.Option(help="`builtin`, a table file, or a folder of them.", metavar="PATH")]
 SignedOption = Annotated[bool | None, typer.Option("--signed/--unsigned", help="Only these.", show_default=False)]
 CompileOption = Annotated[bool, typer.Option("--compile-c", help="Compile and run C sources; only those you trust.")]
@@ -59,16 +68,6 @@ def main() -> None:
         sys.exit(EXIT_ERROR)
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM, as batch systems send it, ends a search as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _version(is_asked: bool) -> None:
     if is_asked:
         print(f"dse {__version__}")
@@ -83,36 +82,12 @@ def _common(
     terminal.configure_logging(debug)
 
 
-def _option(help_text: str, panel: str, *names: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=help_text, rich_help_panel=panel, metavar=metavar, show_default=False)
-
-
 TUNING, VALIDATION_IMAGES = FinetuningSettings(), FinetuneOptions().validation_images
 
 
 def _default(help_text: str, name: str) -> Any:
     """An option of fine-tuning whose default stands in `FinetuningSettings`."""
-    return _option(f"{help_text}; default {getattr(TUNING, name)}.", _LEARNING)
-
-
-_INPUT, _INTEGER, _SEARCH, _EXECUTION = "Network, data, multipliers", "Quantization and recovery", "Search", "Execution"
-_LEARNING, _POINTS = "Learning", "Operating points"
-
-RunFile = Annotated[Path | None, typer.Argument(help="A TOML run file; options win over it.", metavar="RUN.toml")]
-NetworkName = Annotated[str | None, _option("Zoo name or MODULE:FUNCTION.", _INPUT, metavar="NAME")]
-Weights = Annotated[Path | None, _option("State dict of the network.", _INPUT, metavar="FILE")]
-DatasetName = Annotated[str | None, _option("Dataset name or MODULE:FUNCTION.", _INPUT, metavar="NAME")]
-DataFolder = Annotated[Path | None, _option("Folder of the dataset's files.", _INPUT, metavar="DIR")]
-Preprocessing = Annotated[
-    str | None, _option("unit, raw, centered, imagenet or mean=..;std=..", _INPUT, metavar="TEXT")
-]
-CalibrationImages = Annotated[int | None, _option("Images that fix the ranges.", _INPUT)]
-SchemeName = Annotated[str | None, _option("unsigned-affine or signed-symmetric.", _INTEGER, metavar="NAME")]
-ObserverName = Annotated[str | None, _option("minmax, percentile or mse.", _INTEGER, metavar="NAME")]
-PerChannel = Annotated[bool | None, _option("One weight scale per output channel.", _INTEGER)]
-Excluded = Annotated[
-    list[str] | None, _option("Layer (or pattern) that stays exact; repeatable.", _INTEGER, metavar="NAME")
-]
+    return option(f"{help_text}; default {getattr(TUNING, name)}.", LEARNING)
 
 
 @app.command()
@@ -123,45 +98,45 @@ def explore(
     dataset: DatasetName = None,
     data: DataFolder = None,
     preprocessing: Preprocessing = None,
-    images: Annotated[int | None, _option("Images that steer the search.", _INPUT)] = None,
-    confirm_images: Annotated[int | None, _option("Images that decide what is on the front.", _INPUT)] = None,
+    images: Annotated[int | None, option("Images that steer the search.", INPUT)] = None,
+    confirm_images: Annotated[int | None, option("Images that decide what is on the front.", INPUT)] = None,
     calibration_images: CalibrationImages = None,
-    report_images: Annotated[int | None, _option("Images that measure the front, at the end.", _INPUT)] = None,
-    top: Annotated[int | None, _option("Best classes that a label may be among; 1.", _INPUT)] = None,
-    library: Annotated[str | None, _option("builtin, a table file or a folder.", _INPUT, metavar="PATH")] = None,
-    signed: Annotated[bool | None, _option("Which multipliers of it.", _INPUT, "--signed/--unsigned")] = None,
-    compile_c: Annotated[bool | None, _option("Compile and run C sources; only those you trust.", _INPUT)] = None,
-    accelerator: Annotated[str | None, _option("free, tiles:T or pipelined:T.", _INPUT, metavar="KIND")] = None,
+    report_images: Annotated[int | None, option("Images that measure the front, at the end.", INPUT)] = None,
+    top: Annotated[int | None, option("Best classes that a label may be among; 1.", INPUT)] = None,
+    library: Annotated[str | None, option("builtin, a table file or a folder.", INPUT, metavar="PATH")] = None,
+    signed: Annotated[bool | None, option("Which multipliers of it.", INPUT, "--signed/--unsigned")] = None,
+    compile_c: Annotated[bool | None, option("Compile and run C sources; only those you trust.", INPUT)] = None,
+    accelerator: Annotated[str | None, option("free, tiles:T or pipelined:T.", INPUT, metavar="KIND")] = None,
     scheme: SchemeName = None,
     observer: ObserverName = None,
     per_channel: PerChannel = None,
     exclude: Excluded = None,
-    fold_bias: Annotated[bool | None, _option("Fold mean errors into the biases.", _INTEGER)] = None,
-    sum_compensation: Annotated[bool | None, _option("Compensate errors by input sums.", _INTEGER)] = None,
+    fold_bias: Annotated[bool | None, option("Fold mean errors into the biases.", INTEGER)] = None,
+    sum_compensation: Annotated[bool | None, option("Compensate errors by input sums.", INTEGER)] = None,
     weight_tuning: Annotated[
-        str | None, _option("Map weights to ones with less error: off, uniform or histogram.", _INTEGER, metavar="NAME")
+        str | None, option("Map weights to ones with less error: off, uniform or histogram.", INTEGER, metavar="NAME")
     ] = None,
     method: Annotated[
-        str | None, _option("nsga2, random, uniform, greedy or exhaustive.", _SEARCH, metavar="NAME")
+        str | None, option("nsga2, random, uniform, greedy or exhaustive.", SEARCH, metavar="NAME")
     ] = None,
-    population_size: Annotated[int | None, _option("Designs per generation.", _SEARCH)] = None,
-    generations: Annotated[int | None, _option("Generations.", _SEARCH)] = None,
-    evaluations: Annotated[int | None, _option("Different designs measured, at most.", _SEARCH)] = None,
-    seed: Annotated[int | None, _option("Same seed, same front.", _SEARCH)] = None,
-    accuracy_floor: Annotated[float | None, _option("Designs below are not wanted; 0 to 1.", _SEARCH)] = None,
-    initial: Annotated[str | None, _option("agn, sensitivity, uniform or random.", _SEARCH, metavar="NAME")] = None,
-    initial_designs: Annotated[int | None, _option("How many of these; a population by default.", _SEARCH)] = None,
-    surrogate: Annotated[bool | None, _option("Simulate only what a prediction cannot rule out.", _SEARCH)] = None,
-    racing: Annotated[bool | None, _option("Stop simulating a design once it is beaten.", _SEARCH)] = None,
+    population_size: Annotated[int | None, option("Designs per generation.", SEARCH)] = None,
+    generations: Annotated[int | None, option("Generations.", SEARCH)] = None,
+    evaluations: Annotated[int | None, option("Different designs measured, at most.", SEARCH)] = None,
+    seed: Annotated[int | None, option("Same seed, same front.", SEARCH)] = None,
+    accuracy_floor: Annotated[float | None, option("Designs below are not wanted; 0 to 1.", SEARCH)] = None,
+    initial: Annotated[str | None, option("agn, sensitivity, uniform or random.", SEARCH, metavar="NAME")] = None,
+    initial_designs: Annotated[int | None, option("How many of these; a population by default.", SEARCH)] = None,
+    surrogate: Annotated[bool | None, option("Simulate only what a prediction cannot rule out.", SEARCH)] = None,
+    racing: Annotated[bool | None, option("Stop simulating a design once it is beaten.", SEARCH)] = None,
     plain: Annotated[
-        bool | None, _option("Plain ALWANN: random initial designs, no surrogate, no racing.", _SEARCH, "--plain")
+        bool | None, option("Plain ALWANN: random initial designs, no surrogate, no racing.", SEARCH, "--plain")
     ] = None,
-    jobs: Annotated[int | None, _option("Worker processes.", _EXECUTION)] = None,
-    threads: Annotated[int | None, _option("Threads per worker.", _EXECUTION)] = None,
-    backend: Annotated[str | None, _option("auto, a kernel, or reference.", _EXECUTION, metavar="NAME")] = None,
-    device: Annotated[str | None, _option("auto, cpu, cuda or cuda:N.", _EXECUTION, metavar="NAME")] = None,
-    batch_size: Annotated[int | None, _option("Images per batch.", _EXECUTION)] = None,
-    out: Annotated[Path | None, _option("Run directory; default below runs/.", _EXECUTION, metavar="DIR")] = None,
+    jobs: Annotated[int | None, option("Worker processes.", EXECUTION)] = None,
+    threads: Annotated[int | None, option("Threads per worker.", EXECUTION)] = None,
+    backend: Annotated[str | None, option("auto, a kernel, or reference.", EXECUTION, metavar="NAME")] = None,
+    device: Annotated[str | None, option("auto, cpu, cuda or cuda:N.", EXECUTION, metavar="NAME")] = None,
+    batch_size: Annotated[int | None, option("Images per batch.", EXECUTION)] = None,
+    out: Annotated[Path | None, option("Run directory; default below runs/.", EXECUTION, metavar="DIR")] = None,
     output_format: FormatOption = Format.table,
 ) -> None:
     """Search the front of energy against accuracy, or continue an interrupted search.
@@ -180,7 +155,7 @@ def explore(
 
     config, text = configure(run_file, options)
     path = out or Path("runs") / default_run_name(config)
-    with terminal.Watch() as watch, _terminable():
+    with terminal.Watch() as watch, terminable():
         try:
             run = explore_config(config, config_text=text, out=path, watch=watch)
         except KeyboardInterrupt:
@@ -199,28 +174,28 @@ def tolerances(
     data: DataFolder = None,
     preprocessing: Preprocessing = None,
     calibration_images: CalibrationImages = None,
-    signed: Annotated[bool | None, _option("For which multipliers.", _INPUT, "--signed/--unsigned")] = None,
+    signed: Annotated[bool | None, option("For which multipliers.", INPUT, "--signed/--unsigned")] = None,
     scheme: SchemeName = None,
     observer: ObserverName = None,
     per_channel: PerChannel = None,
     exclude: Excluded = None,
     coefficients: Annotated[
-        str | None, _option("Rewards for noise, as 0.1,0.2,0.5; default 0.2.", _LEARNING, metavar="NUMBERS")
+        str | None, option("Rewards for noise, as 0.1,0.2,0.5; default 0.2.", LEARNING, metavar="NUMBERS")
     ] = None,
     method: Annotated[
-        str | None, _option("frozen weights (seconds), or trained with the sigmas.", _LEARNING, metavar="NAME")
+        str | None, option("frozen weights (seconds), or trained with the sigmas.", LEARNING, metavar="NAME")
     ] = None,
-    sigma_init: Annotated[float | None, _option("Start of every sigma.", _LEARNING)] = None,
-    sigma_max: Annotated[float | None, _option("Largest sigma of interest.", _LEARNING)] = None,
-    steps: Annotated[int | None, _option("Gradient steps, frozen.", _LEARNING)] = None,
-    epochs: Annotated[int | None, _option("Passes over the training images, trained.", _LEARNING)] = None,
-    learning_rate: Annotated[float | None, _option("Of weights and sigmas.", _LEARNING)] = None,
-    sigma_learning_rate: Annotated[float | None, _option("Of the sigmas, trained.", _LEARNING)] = None,
-    training_images: Annotated[int | None, _option("Images to learn on.", _LEARNING)] = None,
-    seed: Annotated[int | None, _option("Same seed, same tolerances.", _LEARNING)] = None,
-    batch_size: Annotated[int | None, _option("Images a step.", _EXECUTION)] = None,
-    device: Annotated[str, _option("cpu or cuda.", _EXECUTION, metavar="NAME")] = "cpu",
-    out: Annotated[Path | None, _option("Directory; default below runs/.", _EXECUTION, metavar="DIR")] = None,
+    sigma_init: Annotated[float | None, option("Start of every sigma.", LEARNING)] = None,
+    sigma_max: Annotated[float | None, option("Largest sigma of interest.", LEARNING)] = None,
+    steps: Annotated[int | None, option("Gradient steps, frozen.", LEARNING)] = None,
+    epochs: Annotated[int | None, option("Passes over the training images, trained.", LEARNING)] = None,
+    learning_rate: Annotated[float | None, option("Of weights and sigmas.", LEARNING)] = None,
+    sigma_learning_rate: Annotated[float | None, option("Of the sigmas, trained.", LEARNING)] = None,
+    training_images: Annotated[int | None, option("Images to learn on.", LEARNING)] = None,
+    seed: Annotated[int | None, option("Same seed, same tolerances.", LEARNING)] = None,
+    batch_size: Annotated[int | None, option("Images a step.", EXECUTION)] = None,
+    device: Annotated[str, option("cpu or cuda.", EXECUTION, metavar="NAME")] = "cpu",
+    out: Annotated[Path | None, option("Directory; default below runs/.", EXECUTION, metavar="DIR")] = None,
     output_format: FormatOption = Format.table,
 ) -> None:
     """Learn how much noise the outputs of each layer bear (AGN), without simulating a multiplier.
@@ -238,7 +213,7 @@ def tolerances(
 
     config, _ = configure(run_file, options, keys=TOLERANCE_OPTIONS)
     path = out or default_sweep_path(config)
-    with terminal.SweepWatch() as watch, _terminable():
+    with terminal.SweepWatch() as watch, terminable():
         try:
             values = _numbers(coefficients, "--coefficients", "0.1,0.2,0.5")
             found = sweep_config(config, values, device=device, out=path, watch=watch)
@@ -256,29 +231,32 @@ def _numbers(text: str | None, option: str, example: str) -> tuple[float, ...] |
         raise ConfigError(f"{option} {text}: expected numbers with commas between them, as {example}") from None
 
 
+app.command()(cli_neurons.resilience)
+
+
 @app.command("operating-points")
 def operating_points(
     run: Annotated[
         Path | None,
         typer.Argument(help="A run directory; by default that of `dse explore` without options.", metavar="[RUN]"),
     ] = None,
-    multipliers: Annotated[int, _option("How many may be built; default 4.", _POINTS, metavar="N")] = 4,
-    points: Annotated[int, _option("How many operating points; default 3.", _POINTS, metavar="M")] = 3,
+    multipliers: Annotated[int, option("How many may be built; default 4.", POINTS, metavar="N")] = 4,
+    points: Annotated[int, option("How many operating points; default 3.", POINTS, metavar="M")] = 3,
     method: Annotated[
-        str | None, _option("kmeans (QoS-Nets), enumerate (all subsets) or search.", _POINTS, metavar="NAME")
+        str | None, option("kmeans (QoS-Nets), enumerate (all subsets) or search.", POINTS, metavar="NAME")
     ] = None,
     scales: Annotated[
-        str | None, _option("Of the tolerances, one a point; default 0.3,1,2 for 3.", _POINTS, metavar="NUMBERS")
+        str | None, option("Of the tolerances, one a point; default 0.3,1,2 for 3.", POINTS, metavar="NUMBERS")
     ] = None,
     max_loss: Annotated[
         str | None,
-        _option("Percentage points a point may lose on the search images, as 0.3,1,2.3.", _POINTS, metavar="NUMBERS"),
+        option("Percentage points a point may lose on the search images, as 0.3,1,2.3.", POINTS, metavar="NUMBERS"),
     ] = None,
-    accuracy_floor: Annotated[float | None, _option("No point falls below; 0 to 1.", _POINTS)] = None,
-    coefficient: Annotated[float | None, _option("AGN's reward for noise; default as the run.", _POINTS)] = None,
-    evaluations: Annotated[int, _option("Designs that a search may simulate; default 500.", _SEARCH)] = 500,
-    seed: Annotated[int, _option("Same seed, same points; default 0.", _SEARCH)] = 0,
-    out: Annotated[Path | None, _option("Directory; default in the run.", _EXECUTION, metavar="DIR")] = None,
+    accuracy_floor: Annotated[float | None, option("No point falls below; 0 to 1.", POINTS)] = None,
+    coefficient: Annotated[float | None, option("AGN's reward for noise; default as the run.", POINTS)] = None,
+    evaluations: Annotated[int, option("Designs that a search may simulate; default 500.", SEARCH)] = 500,
+    seed: Annotated[int, option("Same seed, same points; default 0.", SEARCH)] = 0,
+    out: Annotated[Path | None, option("Directory; default in the run.", EXECUTION, metavar="DIR")] = None,
     output_format: FormatOption = Format.table,
 ) -> None:
     """Choose few multipliers for several operating points, each a multiplier of them for every layer.
@@ -297,7 +275,7 @@ def operating_points(
         multipliers, points, method, _numbers(scales, "--scales", "0.3,1,2"),
         _numbers(max_loss, "--max-loss", "0.3,1,2.3"), accuracy_floor, evaluations, seed, coefficient,
     )  # fmt: skip
-    with _terminable():
+    with terminable():
         try:
             if run is None:
                 with terminal.Watch() as watch:
@@ -313,13 +291,13 @@ def operating_points(
 @app.command()
 def finetune(
     directory: Annotated[Path, typer.Argument(help="A run, or a set of operating points.", metavar="DIR")],
-    points: Annotated[str | None, _option("Of the front of a run, as 3,5, or all.", _INPUT, metavar="NUMBERS")] = None,
+    points: Annotated[str | None, option("Of the front of a run, as 3,5, or all.", INPUT, metavar="NUMBERS")] = None,
     assignments: Annotated[
-        Path | None, _option("Designs of a CSV file instead, column `assignment`.", _INPUT, metavar="FILE")
+        Path | None, option("Designs of a CSV file instead, column `assignment`.", INPUT, metavar="FILE")
     ] = None,
-    training_images: Annotated[int | None, _option("Images to learn on; default all there are.", _INPUT)] = None,
+    training_images: Annotated[int | None, option("Images to learn on; default all there are.", INPUT)] = None,
     validation_images: Annotated[
-        int, _option("Search images that choose the best epoch; default 1000.", _INPUT)
+        int, option("Search images that choose the best epoch; default 1000.", INPUT)
     ] = VALIDATION_IMAGES,
     epochs: Annotated[int, _default("Passes over the training images, at most", "epochs")] = TUNING.epochs,
     batch_size: Annotated[int, _default("Images a step", "batch_size")] = TUNING.batch_size,
@@ -343,11 +321,11 @@ def finetune(
         int, _default("Epochs without a better one before it stops, 0 for never", "patience")
     ] = TUNING.patience or 0,
     seed: Annotated[int, _default("Same seed, same result", "seed")] = TUNING.seed,
-    threads: Annotated[int | None, _option("Of this process; default as the run.", _EXECUTION)] = None,
+    threads: Annotated[int | None, option("Of this process; default as the run.", EXECUTION)] = None,
     device: Annotated[
-        str | None, _option("auto, cpu, cuda or cuda:N; default as the run.", _EXECUTION, metavar="NAME")
+        str | None, option("auto, cpu, cuda or cuda:N; default as the run.", EXECUTION, metavar="NAME")
     ] = None,
-    out: Annotated[Path | None, _option("Directory; default DIR/finetuned.", _EXECUTION, metavar="DIR")] = None,
+    out: Annotated[Path | None, option("Directory; default DIR/finetuned.", EXECUTION, metavar="DIR")] = None,
     output_format: FormatOption = Format.table,
 ) -> None:
     """Fine-tune points of a run, each by itself, or a set of operating points, which share their weights.
@@ -367,7 +345,7 @@ def finetune(
         gradient=gradient, private=private, patience=patience or None, seed=seed,
     )  # fmt: skip
     options = FinetuneOptions(settings, training_images, validation_images)
-    with LiveLine(terminal.make_console(to_stderr=True)) as line, _terminable():
+    with LiveLine(terminal.make_console(to_stderr=True)) as line, terminable():
         try:
             found = finetune_and_draw(
                 directory, options, points=points, assignments=assignments, threads=threads, device=device,

@@ -34,8 +34,11 @@ LAYERS = {
     "reporting": 6,
     "api": 6,
     "api_finetuning": 6,
+    "api_neurons": 6,
     "api_points": 6,
     "cli": 6,
+    "cli_neurons": 6,
+    "cli_options": 6,
     "__main__": 6,
     "testing": 6,
 }

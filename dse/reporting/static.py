@@ -29,7 +29,7 @@ def front(data: FrontData, ax: "Axes | None" = None) -> "Axes":
     Returns:
         The axes, whose figure can be saved.
     """
-    ax = ax or _axes((7, 4.5))
+    ax = ax or new_axes((7, 4.5))
     ax.scatter(
         data.dominated_saved_pct, data.dominated_lost_points, s=9, color=DOMINATED_COLOR, linewidths=0,
         label=f"dominated ({len(data.dominated_saved_pct)}), search images",
@@ -51,12 +51,12 @@ def front(data: FrontData, ax: "Axes | None" = None) -> "Axes":
 
 def front_png(data: FrontData) -> bytes:
     """The picture of a front as the bytes of a PNG file."""
-    return _png(front(data).figure)
+    return png_bytes(front(data).figure)
 
 
 def predictions(data: PredictionData, ax: "Axes | None" = None) -> "Axes":
     """Draws measured against predicted losses with the predictions' standard deviations; `ax` as in `front`."""
-    ax = ax or _axes((5, 4.5))
+    ax = ax or new_axes((5, 4.5))
     for chosen, color, label in (
         (data.is_blind, DOMINATED_COLOR, "before anything was measured"),
         (~data.is_blind, FRONT_COLOR, "fitted to all designs before"),
@@ -81,7 +81,7 @@ def predictions(data: PredictionData, ax: "Axes | None" = None) -> "Axes":
 
 def predictions_png(data: PredictionData) -> bytes:
     """The picture of predictions as the bytes of a PNG file."""
-    return _png(predictions(data).figure)
+    return png_bytes(predictions(data).figure)
 
 
 def points(data: PointsData, ax: "Axes | None" = None) -> "Axes":
@@ -89,7 +89,7 @@ def points(data: PointsData, ax: "Axes | None" = None) -> "Axes":
     if data.front is not None:
         ax = front(data.front, ax)
     elif ax is None:
-        ax = _axes((7, 4.5))
+        ax = new_axes((7, 4.5))
         ax.invert_yaxis()
         ax.set_xlabel("multiplication energy saved (%)")
         ax.set_ylabel("accuracy lost (percentage points)")
@@ -114,12 +114,12 @@ def points(data: PointsData, ax: "Axes | None" = None) -> "Axes":
 
 def points_png(data: PointsData) -> bytes:
     """The picture of operating points as the bytes of a PNG file."""
-    return _png(points(data).figure)
+    return png_bytes(points(data).figure)
 
 
 def finetuned(data: FinetunedData, ax: "Axes | None" = None) -> "Axes":
     """Draws an arrow a point from what it lost untuned to what it loses tuned; axes as in `front`."""
-    ax = ax or _axes((7, 4.5))
+    ax = ax or new_axes((7, 4.5))
     x, before, after = data.energy_saved_pct, data.untuned_lost_points, data.lost_points
     ax.scatter(x, before, s=16, facecolors="none", edgecolors=FRONT_COLOR, label="untuned", zorder=3)
     error = np.vstack([after - data.lost_low, data.lost_high - after]).clip(min=0)
@@ -143,7 +143,7 @@ def finetuned(data: FinetunedData, ax: "Axes | None" = None) -> "Axes":
 
 def finetuned_png(data: FinetunedData) -> bytes:
     """The picture of fine-tuned points as the bytes of a PNG file."""
-    return _png(finetuned(data).figure)
+    return png_bytes(finetuned(data).figure)
 
 
 def _errorbar(ax: "Axes", data: FrontData, chosen: np.ndarray, *, color: str, marker: str, label: str) -> None:
@@ -191,17 +191,18 @@ def tolerances(data: ToleranceData) -> "Figure":
 
 def tolerances_png(data: ToleranceData) -> bytes:
     """The picture of tolerances as the bytes of a PNG file."""
-    return _png(tolerances(data))
+    return png_bytes(tolerances(data))
 
 
-def _axes(size: tuple[float, float]) -> "Axes":
+def new_axes(size: tuple[float, float]) -> "Axes":
     """Of a new figure of `size` inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=size, dpi=150, layout="constrained").add_subplot()
 
 
-def _png(figure: "Figure") -> bytes:
+def png_bytes(figure: "Figure") -> bytes:
+    """The content of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

@@ -1,0 +1,57 @@
+"""What commands have in common: options of the same name and meaning, the format of tables, how they end."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+EXIT_INTERRUPTED = 130
+
+INPUT, INTEGER, SEARCH, EXECUTION = "Network, data, multipliers", "Quantization and recovery", "Search", "Execution"
+LEARNING, POINTS = "Learning", "Operating points"
+"""Panels of the help text."""
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How the table is printed.")]
+
+
+def option(help_text: str, panel: str, *names: str, metavar: str | None = None) -> Any:
+    """An option without a default of its own, in a panel of the help text."""
+    return typer.Option(*names, help=help_text, rich_help_panel=panel, metavar=metavar, show_default=False)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM, as batch systems send it, ends a search as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+RunFile = Annotated[Path | None, typer.Argument(help="A TOML run file; options win over it.", metavar="RUN.toml")]
+NetworkName = Annotated[str | None, option("Zoo name or MODULE:FUNCTION.", INPUT, metavar="NAME")]
+Weights = Annotated[Path | None, option("State dict of the network.", INPUT, metavar="FILE")]
+DatasetName = Annotated[str | None, option("Dataset name or MODULE:FUNCTION.", INPUT, metavar="NAME")]
+DataFolder = Annotated[Path | None, option("Folder of the dataset's files.", INPUT, metavar="DIR")]
+Preprocessing = Annotated[str | None, option("unit, raw, centered, imagenet or mean=..;std=..", INPUT, metavar="TEXT")]
+CalibrationImages = Annotated[int | None, option("Images that fix the ranges.", INPUT)]
+SchemeName = Annotated[str | None, option("unsigned-affine or signed-symmetric.", INTEGER, metavar="NAME")]
+ObserverName = Annotated[str | None, option("minmax, percentile or mse.", INTEGER, metavar="NAME")]
+PerChannel = Annotated[bool | None, option("One weight scale per output channel.", INTEGER)]
+Excluded = Annotated[
+    list[str] | None, option("Layer (or pattern) that stays exact; repeatable.", INTEGER, metavar="NAME")
+]
