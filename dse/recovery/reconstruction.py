@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from dse.datasets import Split
+from dse.multipliers.multiplier import Multiplier
 from dse.recovery.statistics import exact_statistics, images_within, match_outputs
 from dse.recovery.switchable import SwitchableNetwork
 from dse.recovery.table_layers import LearningNetwork, TableLayer
@@ -66,8 +67,7 @@ def reconstruct(
     wanted, rng = _outputs(exact, chosen), np.random.default_rng(seed)
 
     def before(index: int, layer: TableLayer, x: torch.Tensor) -> None:
-        is_exact = all(layer.multiplier(k).is_exact for k in range(learner.n_points))
-        if layer.is_convolution and not is_exact:
+        if layer.is_convolution and not layer.is_exact:
             _fit(layer, x.chunk(learner.n_points), wanted[index], rng)
         if on_layer is not None:
             on_layer(index + 1, len(learner.layers))
@@ -101,26 +101,46 @@ def _fit(layer: TableLayer, inputs: Sequence[torch.Tensor], wanted: torch.Tensor
     n_samples = min(n_positions, int(np.clip(SAMPLES_PER_WEIGHT * problem.fan_in, MIN_SAMPLES, MAX_SAMPLES)))
     positions = sample_positions(wanted, n_samples, rng)
     samples = [_Samples.of(layer, k, problem, x, wanted, positions) for k, x in enumerate(inputs)]
-    tables, column_of = distinct_columns([sample.table for sample in samples])
     weight = (problem.weight.to(device, torch.int64) - problem.w_low).flatten(1)
     products = original.weight.to(device, torch.int64).flatten(1)
-    nearest = nearest_codes(column_of)
     chosen, n_outputs = weight.clone(), problem.n_outputs // problem.groups
-    for group in range(problem.groups):
-        rows = slice(group * n_outputs, (group + 1) * n_outputs)
-        before = column_of[weight[rows]]
-        found = descend(
-            tables,
-            torch.stack([sample.patches[:, group] for sample in samples]),
-            before.clone(),
-            torch.stack([sample.residual[:, rows] for sample in samples]),
-            products=products[rows],
-            units=torch.tensor([sample.unit for sample in samples], device=device),
-            codes=torch.arange(256.0, device=device) + problem.x_low,
-            rng=rng,
-        )
-        chosen[rows] = torch.where(found == before, weight[rows], nearest[found, products[rows] - problem.w_low])
+    for channels, multipliers in layer.rows_by_multipliers():
+        tables = [sample.scaled(m) for sample, m in zip(samples, multipliers, strict=True)]
+        for group in np.unique(channels // n_outputs):
+            rows = torch.from_numpy(channels[channels // n_outputs == group]).to(device)
+            patches = torch.stack([sample.patches[:, int(group)] for sample in samples])
+            residual = torch.stack([sample.residual[:, rows] for sample in samples])
+            units = torch.tensor([sample.unit for sample in samples], device=device)
+            chosen[rows] = _fitted(
+                problem, tables, weight[rows], products[rows], patches, residual, units=units, rng=rng
+            )
     layer.use_codes((chosen + problem.w_low).view(problem.weight.shape))
+
+
+def _fitted(
+    problem: IntegerConv,
+    tables: Sequence[torch.Tensor],
+    weight: torch.Tensor,
+    products: torch.Tensor,
+    patches: torch.Tensor,
+    residual: torch.Tensor,
+    *,
+    units: torch.Tensor,
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    """Code indices of filters with the same inputs and tables, int64 `[n_filters, K]`; most arguments as in `descend`.
+
+    Args:
+        problem: the convolution.
+        tables: of every point, float32 `[256, 256]`.
+        weight: code indices that go into the tables before.
+        products, patches, residual, units, rng: see `descend`.
+    """
+    columns, column_of = distinct_columns(tables)
+    before = column_of[weight]
+    codes = torch.arange(256.0, device=weight.device) + problem.x_low
+    found = descend(columns, patches, before.clone(), residual, products=products, units=units, codes=codes, rng=rng)
+    return torch.where(found == before, weight, nearest_codes(column_of)[found, products - problem.w_low])
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,16 +148,18 @@ class _Samples:
     """One operating point, scaled so that all count by their error before.
 
     Attributes:
-        table: float32 `[256, 256]`.
         patches: code indices, int64 `[n, groups, K]`.
         residual: sums less their target, centered, float32 `[n, C_out]`.
         unit: what a product of 1 is, after scaling.
     """
 
-    table: torch.Tensor
     patches: torch.Tensor
     residual: torch.Tensor
     unit: float
+
+    def scaled(self, multiplier: Multiplier) -> torch.Tensor:
+        """Its table in this unit, float32 `[256, 256]`."""
+        return torch.tensor(multiplier.table, device=self.patches.device).to(torch.float32) * self.unit
 
     @classmethod
     def of(
@@ -156,8 +178,7 @@ class _Samples:
         residual = residual - residual.mean(0)
         error = max(float(residual.square().mean()), SMALLEST_ERROR * float(target.var(0).mean()), 1e-12)
         factor = error**-0.5
-        table = torch.tensor(layer.multiplier(k).table, device=codes.device).to(torch.float32)
-        return cls(table * factor, sampled_patches(problem, codes, positions), residual * factor, factor)
+        return cls(sampled_patches(problem, codes, positions), residual * factor, factor)
 
 
 def distinct_columns(tables: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

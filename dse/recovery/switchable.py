@@ -24,8 +24,10 @@ from dse.evaluation import logits_by_point, ranks
 from dse.files import replace_file
 from dse.multipliers.library import Library
 from dse.networks.convert import IntegerNetwork
-from dse.networks.layers import LayerOperator
+from dse.networks.layers import LayerInfo, LayerOperator
+from dse.recovery.neurons import mixed_parameters
 from dse.recovery.operators import OperatorBank, input_sum_problem
+from dse.simulation.channels import prepare_channels
 from dse.simulation.devices import CPU
 from dse.simulation.ops import prepare
 from dse.simulation.problem import IntegerConv
@@ -38,7 +40,8 @@ class PointParameters:
     """What one operating point owns; its tensors are on the CPU, wherever the network runs.
 
     Attributes:
-        assignment: indices into the library, int64 `[n_layers]`.
+        assignment: indices into the library, int64 `[n_layers]`; or `[n_neurons]`, layer after layer, where neurons
+            (output channels) of a layer differ.
         scales: a layer float32 `[C_out]`, value of one unit of the integer sums.
         biases: a layer float32 `[C_out]`.
         slopes: a layer float32 `[C_out]` of sum compensation, or `None`.
@@ -154,19 +157,24 @@ class SwitchableNetwork:
 
     def _operator(self, index: int, point: PointParameters) -> LayerOperator:
         scale, bias = (vectors[index].to(self.device) for vectors in (point.scales, point.biases))
-        sums, slope, input_sums = self._prepared(index, int(point.assignment[index])), point.slopes[index], None
+        multipliers = layer_multipliers(point.assignment, self.network.layers)[index]
+        sums, slope, input_sums = self._prepared(index, multipliers), point.slopes[index], None
         if slope is not None:
             slope, input_sums = slope.to(self.device), self._prepared(index, None)
         return LayerOperator(sums, scale, bias, slope=slope, input_sums=input_sums)
 
-    def _prepared(self, index: int, multiplier: int | None):
-        """Sums of a layer through a multiplier, or of its inputs, packed once for all points."""
-        key = (index, multiplier)
+    def _prepared(self, index: int, multipliers: NDArray[np.int64] | None):
+        """Sums of a layer through its multipliers, or of its inputs, packed once for all points."""
+        key = (index, None if multipliers is None else multipliers.tobytes())
         if key not in self._sums:
             problem = self.network.integer_layers[index].problem
-            if multiplier is None:
-                problem, multiplier = input_sum_problem(problem), self.library.exact_index
-            self._sums[key] = prepare(problem, self.library[multiplier], self._backend, device=self.device)
+            if multipliers is None:
+                exact = self.library[self.library.exact_index]
+                self._sums[key] = prepare(input_sum_problem(problem), exact, self._backend, device=self.device)
+            else:
+                self._sums[key] = prepare_channels(
+                    problem, self.library, multipliers, self._backend, device=self.device
+                )
         return self._sums[key]
 
     def save(self, path: Path) -> None:
@@ -242,21 +250,44 @@ class SwitchableNetwork:
 _VECTORS = ("scales", "biases", "slopes")
 
 
+def layer_multipliers(assignment: NDArray[np.int64], layers: Sequence[LayerInfo]) -> tuple[NDArray[np.int64], ...]:
+    """Multiplier of every output channel, by layer int64 `[C_out]`.
+
+    Args:
+        assignment: of layers `[n_layers]`, or of neurons `[n_neurons]`.
+        layers: of the network.
+
+    Raises:
+        ShapeError: another length.
+    """
+    counts = np.array([info.weight_shape[0] for info in layers])
+    if np.shape(assignment) not in ((len(layers),), (counts.sum(),)):
+        raise ShapeError(
+            f"an assignment has shape {np.shape(assignment)}: expected [{len(layers)}], one multiplier a layer, or "
+            f"[{counts.sum()}], one a neuron"
+        )
+    by_neuron = np.repeat(assignment, counts) if len(assignment) == len(layers) else np.asarray(assignment)
+    return tuple(np.split(by_neuron, np.cumsum(counts)[:-1]))
+
+
 def switchable_network(
     bank: OperatorBank, assignments: NDArray[np.int64], *, device: torch.device | None = None
 ) -> SwitchableNetwork:
-    """The designs of `assignments`, int64 `[n_points, n_layers]`, as operating points; they compute what `bank` does.
+    """The designs of `assignments` as operating points; they compute what `bank` does.
 
     Args:
         bank: gives their parameters.
-        assignments: see above.
+        assignments: int64 `[n_points, n_layers]`, or `[n_points, n_neurons]` where neurons of a layer differ.
         device: where they run; by default as the operators of `bank`.
 
     Raises:
         ConfigError: weights that differ between points, as weight tuning makes them.
     """
     rows = np.asarray(assignments, dtype=np.int64)
-    found = [[bank.parameters(index, int(m)) for index, m in enumerate(row)] for row in rows]
+    found = [
+        [mixed_parameters(bank, index, m) for index, m in enumerate(layer_multipliers(row, bank.network.layers))]
+        for row in rows
+    ]
     for index, info in enumerate(bank.network.layers):
         weights = [row[index].problem.weight for row in found]
         if not all(torch.equal(weight, weights[0]) for weight in weights):
@@ -309,8 +340,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def _check_point(point: PointParameters, network: IntegerNetwork, library: Library, *, where: str) -> None:
-    if point.assignment.shape != (network.n_layers,):
-        raise ShapeError(f"{where} assigns {point.assignment.shape}: expected [{network.n_layers}], one a layer")
+    layer_multipliers(point.assignment, network.layers)  # says what is wrong with its length
     if point.assignment.min() < 0 or point.assignment.max() >= len(library):
         raise ShapeError(f"{where} must hold multiplier indices in 0..{len(library) - 1}")
     for index, layer in enumerate(network.integer_layers):

@@ -12,7 +12,7 @@ mantissa). A GPU computes backward in float32, or in TF32 where PyTorch is set t
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -26,38 +26,59 @@ from torch import nn
 from dse.multipliers.library import Library
 from dse.multipliers.multiplier import Multiplier
 from dse.networks.graph import aliases_of
-from dse.networks.layers import IntegerLayer, LayerOperator
+from dse.networks.layers import IntegerLayer, LayerInfo, LayerOperator
 from dse.recovery.operators import OperatorBank, input_sum_problem
-from dse.recovery.switchable import PointParameters, SwitchableNetwork, switchable_network, with_problems
+from dse.recovery.switchable import (
+    PointParameters,
+    SwitchableNetwork,
+    layer_multipliers,
+    switchable_network,
+    with_problems,
+)
 from dse.recovery.table_gradients import TableGradients, column_slopes, convolution_gradients
+from dse.simulation.channels import prepare_channels
 from dse.simulation.devices import CPU
-from dse.simulation.ops import PreparedConv, prepare
+from dse.simulation.ops import PreparedConv
 from dse.simulation.problem import IntegerConv
 
 
 @dataclass(frozen=True, eq=False)
 class LayerPoint:
-    """A layer at an operating point: index of its multiplier, initial scale and bias, slope of sum compensation."""
+    """A layer at an operating point.
 
-    multiplier: int
+    Attributes:
+        multipliers: index of the multiplier of every output channel, int64 `[C_out]`.
+        scale, bias: initial ones, float32 `[C_out]`.
+        slope: of sum compensation, likewise; `None` without.
+    """
+
+    multipliers: NDArray[np.int64]
     scale: torch.Tensor
     bias: torch.Tensor
     slope: torch.Tensor | None
 
+    @property
+    def key(self) -> bytes:
+        """Equal where the multipliers are."""
+        return self.multipliers.tobytes()
+
     def to(self, device: torch.device) -> "LayerPoint":
         """The same on another device."""
         slope = None if self.slope is None else self.slope.to(device)
-        return LayerPoint(self.multiplier, self.scale.to(device), self.bias.to(device), slope)
+        return LayerPoint(self.multipliers, self.scale.to(device), self.bias.to(device), slope)
 
 
-def layer_point(point: PointParameters, index: int) -> LayerPoint:
-    """Layer `index` of an operating point."""
-    return LayerPoint(int(point.assignment[index]), point.scales[index], point.biases[index], point.slopes[index])
-
-
-def layer_points(points: Sequence[PointParameters], index: int, *, is_shared: bool) -> list[LayerPoint]:
+def layer_points(
+    points: Sequence[PointParameters], layers: Sequence[LayerInfo], index: int, *, is_shared: bool = False
+) -> list[LayerPoint]:
     """Layer `index` of all operating points, with the mean of their biases where these are shared."""
-    found = [layer_point(point, index) for point in points]
+    found = [
+        LayerPoint(
+            layer_multipliers(point.assignment, layers)[index], point.scales[index], point.biases[index],
+            point.slopes[index],
+        )
+        for point in points
+    ]  # fmt: skip
     if not is_shared or len(found) == 1:
         return found
     bias = torch.stack([point.bias for point in found]).mean(0)
@@ -70,7 +91,8 @@ class TableLayer(nn.Module):
     Args:
         layer: the integer layer.
         points: of every operating point the multiplier, and initial scale, bias and slope.
-        weight_map: of weight tuning, int64 `[256]`, or `None`: what goes into the table in place of a code.
+        weight_map: of weight tuning, by output channel int64 `[C_out, 256]`, or `None`: what goes into the table in
+            place of a code.
         library: of multipliers.
         gradients: smoothed ones of the tables, by index of the multiplier; `None` without.
         lines: slope of each column of the tables, float32 `[256]`, by index of the multiplier; `None`: the weight.
@@ -103,7 +125,11 @@ class TableLayer(nn.Module):
         self.layer, self.points = layer, tuple(point.to(device) for point in points)
         self._map, self._library, self.device, self._backend = weight_map, library, device, backend
         self.gradients = None if gradients is None else {m: table.to(device) for m, table in gradients.items()}
-        self._lines = None if lines is None else {m: slopes.to(device) for m, slopes in lines.items()}
+        self._lines = None
+        if lines is not None:
+            rows = [torch.stack([lines[int(m)] for m in point.multipliers]) for point in points]
+            self._lines = {point.key: slopes.to(device) for point, slopes in zip(points, rows, strict=True)}
+        self._distinct = {point.key: point.multipliers for point in points}
         self._w_zero_point = layer.problem.w_zero_point.view(-1, 1, 1, 1).to(device)
         self.weight = nn.Parameter(layer.problem.weight.to(device, torch.float32))
         channels = layer.problem.n_outputs
@@ -127,7 +153,7 @@ class TableLayer(nn.Module):
         """`problem` with the weights that go into the table."""
         if self._map is None:
             return problem
-        index = self._map[problem.weight.to(torch.int64) - problem.w_low]
+        index = self._map.gather(1, problem.weight.to(torch.int64).flatten(1) - problem.w_low).view_as(problem.weight)
         return dataclasses.replace(problem, weight=(index + problem.w_low).to(problem.weight.dtype))
 
     def pack(self) -> None:
@@ -142,18 +168,20 @@ class TableLayer(nn.Module):
         self._slopes = [self._slopes_at(point, packed, centered) for point in self.points]
         # A forward pass on another device, in whose midst weights may be chosen, makes new tensors there.
         with nullcontext() if self.device == CPU else CPU:
-            self._sums = {m: self._prepared(packed, m) for m in {point.multiplier for point in self.points}}
+            self._sums = {key: self._prepared(packed, m) for key, m in self._distinct.items()}
             self._input_sums = None
             if any(point.slope is not None for point in self.points):
-                self._input_sums = self._prepared(input_sum_problem(problem), self._library.exact_index)
+                exact = np.full(problem.n_outputs, self._library.exact_index)
+                self._input_sums = self._prepared(input_sum_problem(problem), exact)
 
-    def _prepared(self, problem: IntegerConv, multiplier: int) -> PreparedConv:
-        return prepare(problem, self._library[multiplier], self._backend, device=self.device)
+    def _prepared(self, problem: IntegerConv, multipliers: NDArray[np.int64]) -> PreparedConv:
+        return prepare_channels(problem, self._library, multipliers, self._backend, device=self.device)
 
     def _slopes_at(self, point: LayerPoint, packed: IntegerConv, centered: torch.Tensor) -> torch.Tensor:
         if self._lines is not None:
             index = packed.weight.to(self.device, torch.int64) - packed.w_low
-            centered = self._lines[point.multiplier][index] - self._w_zero_point
+            lines = self._lines[point.key].gather(1, index.flatten(1)).view_as(index)
+            centered = lines - self._w_zero_point
         # Sum compensation takes back what the error adds to the slopes: where that is left out, so is this.
         has_error = self._lines is not None or self.gradients is not None
         if has_error and point.slope is not None:
@@ -176,20 +204,28 @@ class TableLayer(nn.Module):
         """Whether weight tuning stands between the weights and the table."""
         return self._map is not None
 
-    def multiplier(self, k: int) -> Multiplier:
-        """Of operating point `k`."""
-        return self._library[self.points[k].multiplier]
+    @property
+    def is_exact(self) -> bool:
+        """Whether all channels have the exact multiplier at all points."""
+        return all((point.multipliers == self._library.exact_index).all() for point in self.points)
+
+    def rows_by_multipliers(self) -> Iterator[tuple[NDArray[np.int64], tuple[Multiplier, ...]]]:
+        """Output channels that have equal multipliers at every operating point, int64 `[n]`, and these."""
+        columns = np.stack([point.multipliers for point in self.points])
+        distinct, which = np.unique(columns, axis=1, return_inverse=True)
+        for i, multipliers in enumerate(distinct.T):
+            yield np.flatnonzero(which.ravel() == i), tuple(self._library[int(m)] for m in multipliers)
 
     def sums(self, codes: torch.Tensor, k: int) -> torch.Tensor:
         """Sums at operating point `k` less what sum compensation takes off, float32 `[n, C_out, H_out, W_out]`."""
-        sums = self._sums[self.points[k].multiplier](codes).to(torch.float32)
+        sums = self._sums[self.points[k].key](codes).to(torch.float32)
         slope = self.points[k].slope
         return sums if slope is None else sums - self._input_sums(codes).to(torch.float32) * slope.view(1, -1, 1, 1)
 
     def operator(self, k: int, scale: torch.Tensor, bias: torch.Tensor) -> LayerOperator:
         """What runs at operating point `k`."""
         point = self.points[k]
-        return LayerOperator(self._sums[point.multiplier], scale, bias, slope=point.slope, input_sums=self._input_sums)
+        return LayerOperator(self._sums[point.key], scale, bias, slope=point.slope, input_sums=self._input_sums)
 
     def vectors(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and bias at operating point `k`, with gradients to gain and shift."""
@@ -228,9 +264,12 @@ class _ThroughTable(torch.autograd.Function):
         by_x, by_weight = _exact_gradients(layer.layer.problem, codes, weight, of_sums, needs_x=needs_x)
         # `scale` times this is the gradient by the sums times the sums: no second pass over the outputs.
         by_scale = (by_weight * weight).flatten(1).sum(1) / scale
-        if layer.gradients is not None:
-            table = layer.gradients[layer.points[ctx.point].multiplier]
-            more_x, more_weight = table.apply(layer.layer.problem, codes, layer.codes, of_sums, needs_x=needs_x)
+        multipliers = layer.points[ctx.point].multipliers
+        for m in np.unique(multipliers) if layer.gradients is not None else ():
+            own = torch.from_numpy(multipliers == m).to(of_sums.device).view(1, -1, 1, 1)
+            more_x, more_weight = layer.gradients[int(m)].apply(
+                layer.layer.problem, codes, layer.codes, of_sums * own, needs_x=needs_x
+            )
             by_x, by_weight = by_x + more_x if needs_x else None, by_weight + more_weight
         if needs_x:
             by_x = by_x.mul_(is_inside).div_(float(layer.layer.x_scale))
@@ -251,10 +290,19 @@ def _has_bfloat16() -> bool:
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def _lines(bank: OperatorBank, index: int, assignments: NDArray[np.int64]) -> dict[int, torch.Tensor]:
+def _lines(bank: OperatorBank, index: int, points: Sequence[LayerPoint]) -> dict[int, torch.Tensor]:
     """Slopes of the tables that a layer uses, for the activations that it gets in the exact network."""
-    histogram = bank.histogram(index)
-    return {int(m): column_slopes(bank.library[int(m)], histogram) for m in np.unique(assignments[:, index])}
+    used = np.unique(np.concatenate([point.multipliers for point in points]))
+    return {int(m): column_slopes(bank.library[int(m)], bank.histogram(index)) for m in used}
+
+
+def _weight_map(bank: OperatorBank, index: int, point: LayerPoint) -> torch.Tensor | None:
+    """What weight tuning makes of each code, by output channel int64 `[C_out, 256]`; `None` for nothing."""
+    found = {int(m): bank.weight_map(index, int(m)) for m in np.unique(point.multipliers)}
+    if all(weight_map is None for weight_map in found.values()):
+        return None
+    rows = {m: torch.arange(256) if weight_map is None else weight_map for m, weight_map in found.items()}
+    return torch.stack([rows[int(m)] for m in point.multipliers])
 
 
 class LearningNetwork:
@@ -264,7 +312,7 @@ class LearningNetwork:
 
     Args:
         bank: operators of the network, which is not changed.
-        assignments: int64 `[n_points, n_layers]`.
+        assignments: int64 `[n_points, n_layers]`, or `[n_points, n_neurons]` where neurons of a layer differ.
         gradient: "linear", "ste" or "smoothed", see `dse.recovery.table_gradients`.
         has_gains: whether scales learn, or biases only.
 
@@ -295,14 +343,15 @@ class LearningNetwork:
             gradients = {int(m): TableGradients.of(bank.library[int(m)]) for m in np.unique(assignments)}
         self.layers: list[TableLayer] = []
         for index, info in enumerate(bank.network.layers):
-            integer, multiplier = self.module.get_submodule(info.name), int(self._start.points[0].assignment[index])
+            integer = self.module.get_submodule(info.name)
+            points = layer_points(self._start.points, bank.network.layers, index, is_shared=info.kind == "linear")
             layer = TableLayer(
                 integer,
-                layer_points(self._start.points, index, is_shared=integer.kind == "linear"),
-                weight_map=bank.weight_map(index, multiplier),
+                points,
+                weight_map=_weight_map(bank, index, points[0]),
                 library=bank.library,
                 gradients=gradients,
-                lines=_lines(bank, index, assignments) if gradient == "linear" else None,
+                lines=_lines(bank, index, points) if gradient == "linear" else None,
                 device=self.device,
                 backend=self._backend,
             )

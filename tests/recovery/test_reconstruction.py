@@ -12,6 +12,7 @@ from dse.recovery.reconstruction import (
     reconstruct,
     sample_positions,
     sampled_patches,
+    summed_as_products,
 )
 from dse.recovery.statistics import match_statistics
 from dse.recovery.switchable import switchable_network
@@ -183,6 +184,13 @@ def test_residuals_are_kept_and_fall():
     assert (left(found).square().mean(0) < left(start).square().mean(0)).all()
 
 
+def test_residuals_of_equal_codes_are_added_up():
+    generator = torch.Generator().manual_seed(2)
+    index, residual = torch.randint(0, 256, (2, 600), generator=generator), torch.randn(2, 600, 3, generator=generator)
+    expected = [torch.zeros(256, 3).index_add_(0, rows, part) for rows, part in zip(index, residual, strict=True)]
+    torch.testing.assert_close(summed_as_products(residual, index), torch.stack(expected))
+
+
 def test_columns_that_repeat_count_once_and_codes_stay_near():
     table = torch.arange(256.0)[:, None] * torch.tensor([0.0, 1.0, 1.0, 2.0]).repeat_interleave(64)
     tables, column_of = distinct_columns([table, 3 * table])
@@ -192,3 +200,11 @@ def test_columns_that_repeat_count_once_and_codes_stay_near():
     nearest = nearest_codes(column_of)
     middle = int(column_of[100])
     assert [int(nearest[middle, code]) for code in (0, 70, 100, 255)] == [64, 70, 100, 191]
+
+
+def test_neurons_of_a_layer_that_differ():
+    bank = make_bank(wide_network())
+    row = np.concatenate([np.resize([0, 2, 5], info.weight_shape[0]) for info in bank.network.layers])[None]
+    exact, plain = exact_of(bank), LearningNetwork(bank, row)
+    match_statistics(plain, exact, MANY)
+    assert errors(reconstructed(bank, row).frozen(), exact)[0] < 0.9 * errors(plain.frozen(), exact)[0]

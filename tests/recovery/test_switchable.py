@@ -89,6 +89,17 @@ def test_overhead_counts_vectors_that_differ(bank):
     assert switchable_network(compensated, np.zeros((1, 4), dtype=int)).n_parameters > n_parameters
 
 
+def test_learning_starts_from_one_bias_of_linear_layers(bank):
+    rows = np.array([[0, 1, 2, 0], [1, 0, 3, 2]])
+    untuned = [point.biases[3] for point in switchable_network(bank, rows).points]
+    assert not torch.equal(*untuned)
+    started = [point.biases[3] for point in LearningNetwork(bank, rows).frozen().points]
+    assert torch.equal(started[0], torch.stack(untuned).mean(0))
+    assert torch.equal(started[1], started[0])
+    (alone,) = LearningNetwork(bank, rows[1:]).frozen().points
+    assert torch.equal(alone.biases[3], untuned[1])
+
+
 def test_points_under_weight_tuning():
     bank = make_bank(weight_tuning="uniform")
     rows = np.array([[0, 0, 0, 0], [1, 0, 0, 0]])
@@ -157,7 +168,7 @@ def test_points_that_do_not_fit(bank):
     def make(**changes):
         SwitchableNetwork(bank.network, bank.library, [replace(point, **changes)])
 
-    with pytest.raises(ShapeError, match=r"operating point 0 assigns \(3,\): expected \[4\]"):
+    with pytest.raises(ShapeError, match=r"an assignment has shape \(3,\): expected \[4\]"):
         make(assignment=point.assignment[:3])
     with pytest.raises(ShapeError, match=r"multiplier indices in 0..5"):
         make(assignment=np.array([0, 0, 0, 6]))
@@ -167,3 +178,14 @@ def test_points_that_do_not_fit(bank):
         make(biases=tuple(bias[:-1] for bias in point.biases))
     with pytest.raises(ConfigError, match="give at least one"):
         SwitchableNetwork(bank.network, bank.library, [])
+
+
+def test_neurons_of_a_layer_that_differ_are_saved_too(bank, tmp_path):
+    rows = np.random.default_rng(0).integers(0, len(bank.library), (2, 6 + 6 + 8 + 4))
+    model = switchable_network(bank, rows)
+    model.save(tmp_path / "points.npz")
+    loaded = SwitchableNetwork.load(tmp_path / "points.npz", bank.network, bank.library)
+    for before, after in zip(logits(model), logits(loaded), strict=True):
+        assert torch.equal(before, after)
+    with pytest.raises(ShapeError, match=r"expected \[4\], one multiplier a layer, or \[24\], one a"):
+        switchable_network(bank, rows[:, :-1])

@@ -12,8 +12,8 @@ from dse.networks.convert import quantize_network
 from dse.quantization.affine import scheme_for
 from dse.recovery import table_layers
 from dse.recovery.operators import OperatorBank, Recovery
-from dse.recovery.switchable import switchable_network
-from dse.recovery.table_layers import LearningNetwork, TableLayer, layer_point
+from dse.recovery.switchable import layer_multipliers, switchable_network
+from dse.recovery.table_layers import LearningNetwork, TableLayer, layer_points
 from dse.testing.tiny import randomize, tiny_library
 
 from .learners import NETWORKS, SPLIT, Varied, make_bank, random_rows, shake
@@ -49,8 +49,8 @@ def table_layer(geometry, *, multiplier, is_signed=False, gradients=None, **reco
     bank = OperatorBank(integer, tiny_library(is_signed=is_signed), SPLIT, recovery=Recovery(**recovery))
     model = switchable_network(bank, np.full((1, 2), multiplier))
     layer = TableLayer(
-        bank.network.integer_layers[1], [layer_point(model.points[0], 1)], weight_map=None, library=bank.library,
-        gradients=gradients,
+        bank.network.integer_layers[1], layer_points(model.points, bank.network.layers, 1), weight_map=None,
+        library=bank.library, gradients=gradients,
     )  # fmt: skip
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -249,3 +249,46 @@ def test_not_a_number_is_noticed():
     with torch.no_grad():
         learner.layers[2].weight[0, 0, 0, 0] = torch.nan
     assert not learner.is_finite
+
+
+def neuron_rows(bank, n_points=1, seed=5):
+    """Multipliers of every neuron, drawn at random."""
+    n_neurons = sum(info.weight_shape[0] for info in bank.network.layers)
+    return np.random.default_rng(seed).integers(0, len(bank.library), (n_points, n_neurons))
+
+
+@pytest.mark.parametrize("network", [*NETWORKS][:4])
+@pytest.mark.parametrize("recovery", [{}, {"sum_compensation": True, "weight_tuning": "histogram"}])
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+def test_neurons_of_a_layer_may_differ(network, recovery):
+    """Each channel is what a layer computes whose channels all have its multiplier, forward and backward."""
+    bank = make_bank(NETWORKS[network](), **recovery)
+    rows = neuron_rows(bank)
+    learner = LearningNetwork(bank, rows)
+    logits = learner(SPLIT.images)
+    assert torch.equal(logits.detach(), learner.frozen()(SPLIT.images))
+    assert torch.equal(logits.detach(), switchable_network(bank, rows)(SPLIT.images))
+    channels = layer_multipliers(rows[0], bank.network.layers)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((2, *SPLIT.shape), generator=generator)
+    first = learner.layers[0]
+    weights = torch.rand(first(x).shape, generator=generator)
+    (weights * first(x)).sum().backward()
+    for m in np.unique(channels[0]):
+        own = channels[0] == m
+        plain = LearningNetwork(bank, np.full((1, bank.network.n_layers), m)).layers[0]
+        assert torch.equal(plain(x)[:, own], first(x)[:, own])
+        (weights * plain(x)).sum().backward()
+        torch.testing.assert_close(plain.weight.grad[own], first.weight.grad[own], rtol=0.02, atol=1e-4)
+
+
+def test_layers_and_neurons_are_two_ways_to_say_the_same():
+    bank = make_bank()
+    row = np.array([[0, 2, 1, 3]])
+    by_neuron = np.concatenate(layer_multipliers(row[0], bank.network.layers))[None]
+    assert by_neuron.shape == (1, 6 + 6 + 8 + 4)
+    one, other = LearningNetwork(bank, row), LearningNetwork(bank, by_neuron)
+    assert torch.equal(one(SPLIT.images), other(SPLIT.images))
+    shake(one)
+    other.load_state(one.state())
+    assert torch.equal(one.frozen()(SPLIT.images), other.frozen()(SPLIT.images))
