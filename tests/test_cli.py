@@ -362,6 +362,7 @@ def test_finetune_and_show(dse, tmp_path, monkeypatch):
         (["--points", "all", "--gradient", "st"], "error: unknown gradient 'st': did you mean 'ste'?"),
         (["--assignments", "absent.csv"], "error: cannot read absent.csv: No such file or directory"),
         (["--points", "0", "--training-images", "0"], "error: --training-images is 0: expected at least 1 image"),
+        (["--points", "0", "--device", "gpu"], "error: device 'gpu': expected auto, cpu, cuda or cuda:N"),
         (["--points", "0", "--out", "one"], "error: one holds a run of `dse explore`: choose another directory"),
     ],
 )
@@ -401,15 +402,16 @@ def test_every_option_of_fine_tuning_reaches_the_settings(dse, fakes, monkeypatc
         "patience": 6, "seed": 4,
     }  # fmt: skip
     assert values.keys() == {field.name for field in fields(FinetuningSettings)}
-    calls = []
-    stand_in = lambda path, options, **_: calls.append(options) or 1 / 0  # noqa: E731
+    calls, devices = [], []
+    stand_in = lambda path, options, *, device, **_: calls.append(options) or devices.append(device) or 1 / 0  # noqa: E731
     monkeypatch.setattr("dse.runs.finetuning.finetune_points", stand_in)
     arguments = []
     for name, value in values.items():
         option = name.replace("_", "-")
         arguments += [f"--no-{option}"] if value is False else [f"--{option}", value]
-    for extra in ([], ["--patience", "0"]):
+    for extra in ([], ["--patience", "0", "--device", "cuda:1"]):
         with pytest.raises(ZeroDivisionError):
             dse("finetune", "one", *arguments, "--training-images", "3", "--validation-images", "2", *extra)
     assert calls[0] == FinetuneOptions(FinetuningSettings(**values), 3, 2)
     assert calls[1].settings.patience is None
+    assert devices == [None, "cuda:1"]

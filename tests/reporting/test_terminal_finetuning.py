@@ -42,6 +42,7 @@ def test_start_says_what_and_on_how_many_images():
         "3 to fine-tune, 1 of them finished",
     ]
     assert start_lines(replace(START, n_finished=0))[-1] == "3 to fine-tune"
+    assert start_lines(replace(START, device="cuda:1"))[1].endswith("2 epochs, 4 threads on cuda:1")
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import dse
+from dse import evaluation
 from dse.datasets import Split, Splits, load_splits
 from dse.errors import ConfigError, MultiplierError, RunError
 from dse.networks.zoo import create_network
@@ -16,7 +18,7 @@ from dse.recovery import finetuning
 from dse.recovery.finetuning_settings import FinetuningSettings
 from dse.recovery.switchable import SwitchableNetwork
 from dse.runs.finetuned import FinetuneOptions
-from dse.runs.finetuning import SilentFinetuning, find_target, finetune_points
+from dse.runs.finetuning import SilentFinetuning, find_target, finetune_points, on_device
 from dse.runs.preparation import Inputs, prepare
 from dse.runs.results import open_run
 from dse.runs.store import RunDirectory, RunLock
@@ -261,6 +263,41 @@ def test_a_checkpoint_of_another_point(run, monkeypatch):
     (folder / "checkpoint_0.pt").rename(folder / "checkpoint_1.pt")
     with pytest.raises(RunError, match=r"checkpoint_1.pt belongs to a fine-tuning with other settings"):
         finetune_points(run.path, OPTIONS, points=1)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:3"])
+def test_a_device_that_is_not_here(run, monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=f"device '{device}': PyTorch finds no GPU here.*Use device 'auto' or 'cpu'"):
+        finetune_points(run.path, OPTIONS, points=0, device=device)
+    assert not (run.path / "finetuned").exists()
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, "cuda:1"), ("cpu", "cpu"), ("auto", "auto")])
+@pytest.mark.parametrize("backend", ["gpu", "auto"])
+def test_the_device_is_that_of_the_run_or_another(run, asked, expected, backend):
+    config = run.config.model_copy(
+        update={"execution": run.config.execution.model_copy(update={"device": "cuda:1", "backend": backend})}
+    )
+    found = on_device(config, asked).execution
+    assert (found.device, found.backend) == (expected, "auto")
+    assert config.execution.backend == backend
+
+
+def test_another_device_tunes_the_same(run, tmp_path, monkeypatch):
+    here = finetune_points(run.path, OPTIONS, points=0, device="cpu", out=tmp_path / "here")
+    asked, notes = [], Notes()
+    monkeypatch.setattr(evaluation, "find_device", lambda name: asked.append(name) or torch.device("cpu", 0))
+    monkeypatch.setattr("dse.simulation.devices.find_device", lambda name: None)
+    there = finetune_points(run.path, OPTIONS, points=0, device="cuda", out=tmp_path / "there", observer=notes)
+    assert asked == ["cuda"]
+    assert notes.starts[0].device == "cpu:0"
+    assert (there.path / "point_0.npz").read_bytes() == (here.path / "point_0.npz").read_bytes()
+    pd.testing.assert_frame_equal(there.table.drop(columns="time_s"), here.table.drop(columns="time_s"))
+    monkeypatch.undo()
+    monkeypatch.setattr(finetuning, "finetuning_key", lambda *_, **__: "of another device")
+    with pytest.raises(RunError, match=r"on another kind of device \(--device\), or by another version"):
+        finetune_points(run.path, OPTIONS, points=0, out=tmp_path / "here")
 
 
 def test_a_set_learns_jointly(run):
