@@ -94,6 +94,15 @@ def test_no_tensor_is_left_behind(device, network, n_points, changes, recovery):
     assert moved.key != expected.key
 
 
+def test_neurons_that_differ(device):
+    def learned(bank):
+        n_neurons = sum(info.weight_shape[0] for info in bank.network.layers)
+        rows = np.random.default_rng(0).integers(0, len(bank.library), (2, n_neurons))
+        return finetune(bank, rows, TRAINING, VALIDATION, SETTINGS)
+
+    assert_same_network(learned(bank_on(CPU)), learned(bank_on(device)))
+
+
 @pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")  # which the stand-in carries out
 def test_interrupted_and_continued(device, monkeypatch, tmp_path):
     """A checkpoint is read onto the CPU, wherever its tensors were."""
