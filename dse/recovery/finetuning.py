@@ -14,6 +14,8 @@ divided by their number.
 - Distillation (Hinton, Vinyals, Dean, 2015): part of the loss is the cross entropy to what the exact integer network
   says of the same images, which costs one exact pass. The network has learned these images' labels before; what the
   exact network does with them says more than they do.
+- Hardening first, where asked for: the network learns to bear noise as large as the errors of its design
+  (`dse.recovery.hardening`), and reconstruction aims at that network.
 - The best epoch on the validation images counts; epoch 0 is the design before learning.
 """
 
@@ -22,9 +24,11 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +40,7 @@ from dse.datasets import Split
 from dse.datasets.augmentation import augment
 from dse.errors import NetworkError, RunError
 from dse.recovery.finetuning_settings import FinetuningSettings
+from dse.recovery.hardening import noise, residual_errors
 from dse.recovery.operators import OperatorBank
 from dse.recovery.reconstruction import OnLayer, reconstruct
 from dse.recovery.statistics import match_statistics
@@ -53,6 +58,9 @@ CHECKPOINT_S = 30.0
 
 STATISTICS_IMAGES = 2048
 """Training images that weights are reconstructed and statistics re-estimated on, at most."""
+
+HARDENING_IMAGES = 512
+"""Of these, those that a design is prepared on for its errors to be measured."""
 
 OnStep = Callable[[int, int, float], None]
 """Told steps done, number of steps, and the mean loss of the epoch so far."""
@@ -108,6 +116,7 @@ def finetune(
     *,
     top: int = 1,
     checkpoint: Path | None = None,
+    on_hardening: OnStep | None = None,
     on_layer: OnLayer | None = None,
     on_step: OnStep | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -127,7 +136,7 @@ def finetune(
         top: an image counts where its label is among so many best classes.
         checkpoint: file that the state is saved in now and then and read from at the start; the caller removes it when
             the result is safe.
-        on_layer, on_step, on_epoch: told how it goes on.
+        on_hardening, on_layer, on_step, on_epoch: told how it goes on, in this order.
 
     Raises:
         ConfigError: several points under weight tuning, which share their weights.
@@ -135,11 +144,17 @@ def finetune(
         RunError: the loss is not finite, or the checkpoint belongs to something else.
     """
     learning = Learning(bank, assignments, training, validation, settings, top=top, checkpoint=checkpoint)
-    return learning.run(on_step, on_epoch, on_layer=on_layer)
+    return learning.run(on_step, on_epoch, on_layer=on_layer, on_hardening=on_hardening)
 
 
 class Learning:
-    """A fine-tuning and its state; see `finetune`."""
+    """A fine-tuning and its state; see `finetune`.
+
+    Args:
+        bank, assignments, training, validation, settings, top, checkpoint: see there.
+        start: state of a `LearningNetwork` to begin with, weights and vectors of another design.
+        sigmas: noise to learn under, float32 `[C_out]` of every layer; then the last epoch counts, not the best.
+    """
 
     def __init__(
         self,
@@ -151,21 +166,28 @@ class Learning:
         *,
         top: int,
         checkpoint: Path | None,
+        start: Mapping[str, Any] | None = None,
+        sigmas: Sequence[torch.Tensor] | None = None,
     ):
-        self._top = top
+        self._bank, self._assignments, self._top, self._sigmas = bank, assignments, top, sigmas
         self._training, self._validation, self._settings, self._path = training, validation, settings, checkpoint
         self._key = finetuning_key(bank, assignments, training, validation, settings, top=top)
-        self._untuned = switchable_network(bank, assignments)
+        self._key = _extended(self._key, start, sigmas)
         self._exact = switchable_network(bank, np.full((1, bank.network.n_layers), bank.library.exact_index))
         self._learner = LearningNetwork(
             bank, assignments, gradient=settings.gradient, has_gains=settings.has_gains(bank.network.folded)
         )
+        if start is None:
+            self._untuned = switchable_network(bank, assignments)
+        else:
+            self._learner.begin_from(start)
+            self._untuned = self._learner.frozen()
         self._n_images = min(settings.batch_size, training.n_images)
         self._steps_per_epoch = training.n_images // self._n_images
         self.n_steps = settings.epochs * self._steps_per_epoch
         self._n_done, self._loss, self._saved_s = 0, 0.0, time.monotonic()
         self._history: list[Epoch] = []
-        self._best: dict[str, torch.Tensor] | None = None
+        self._best = None if start is None else copy.deepcopy(self._learner.state())
         self._begin = time.monotonic()
         rates = (255 * settings.learning_rate, settings.affine_learning_rate)  # a weight's range is 255 codes
         groups = [
@@ -180,10 +202,11 @@ class Learning:
         on_epoch: Callable[[Epoch], None] | None = None,
         *,
         on_layer: OnLayer | None = None,
+        on_hardening: OnStep | None = None,
     ) -> Finetuned:
         """From the start, or from the checkpoint where there is one, to the end."""
         if not self._restore():
-            self._start(on_layer)
+            self._start(on_layer, on_hardening)
         for epoch in self._history if on_epoch is not None else ():
             on_epoch(epoch)
         while self._n_done < self.n_steps and not self._is_over():
@@ -201,20 +224,58 @@ class Learning:
         self._learner.load_state(self._best)
         return Finetuned(self._learner.frozen(), tuple(self._history), self._key)
 
-    def _start(self, on_layer: OnLayer | None) -> None:
+    @property
+    def state(self) -> dict[str, Any]:
+        """Of the learner; once it has run, of what it found."""
+        return self._learner.state()
+
+    def _start(self, on_layer: OnLayer | None, on_hardening: OnStep | None) -> None:
         """Looks at the design as it is, then prepares it for learning; the better one is the best so far."""
         untuned = self._measured(self._untuned, 0)
         self._history.append(untuned)
         images = self._training.subset(min(STATISTICS_IMAGES, self._training.n_images))
-        if self._settings.reconstruction:
-            reconstruct(self._learner, self._exact, images, seed=self._settings.seed, on_layer=on_layer)
+        hardening = self._hardening(images)
+        if hardening is None:
+            self._prepare(self._learner, self._exact, images, on_layer)
         else:
-            match_statistics(self._learner, self._exact, images)
-        recalibrated = self._measured(self._learner.frozen(), 0)
-        if recalibrated.accuracy > untuned.accuracy:
-            self._history[0] = recalibrated
+            hardened = hardening.run(on_hardening).network
+            self._learner.begin_from(hardening.state)
+            self._prepare(self._learner, hardened, images, on_layer)
+        prepared = self._measured(self._learner.frozen(), 0)
+        if prepared.accuracy > untuned.accuracy:
+            self._history[0] = prepared
             self._best = copy.deepcopy(self._learner.state())
         self._save()
+        if hardening is not None and hardening._path is not None:
+            hardening._path.unlink(missing_ok=True)
+
+    def _prepare(
+        self, learner: LearningNetwork, exact: SwitchableNetwork, images: Split, on_layer: OnLayer | None
+    ) -> None:
+        """Has the outputs of `learner` come close to those of `exact`."""
+        if self._settings.reconstruction:
+            reconstruct(learner, exact, images, seed=self._settings.seed, on_layer=on_layer)
+        else:
+            match_statistics(learner, exact, images)
+
+    def _hardening(self, images: Split) -> "Learning | None":
+        """Of the exact network, under noise as large as what this design is off by; `None` where not asked for."""
+        settings = self._settings
+        if settings.noise_epochs == 0:
+            return None
+        design = LearningNetwork(self._bank, self._assignments, has_gains=self._learner.has_gains)
+        few = images.subset(min(HARDENING_IMAGES, images.n_images))
+        self._prepare(design, self._exact, few, None)
+        sigmas = [settings.noise_scale * sigma for sigma in residual_errors(design, self._exact, few)]
+        rows = np.full((1, self._bank.network.n_layers), self._bank.library.exact_index)
+        changes = {
+            "epochs": settings.noise_epochs, "noise_epochs": 0, "learning_rate": settings.noise_learning_rate,
+            "affine_learning_rate": 5 * settings.noise_learning_rate, "reconstruction": False, "patience": None,
+        }  # fmt: skip
+        return Learning(
+            self._bank, rows, self._training, self._validation, replace(settings, **changes), top=self._top,
+            checkpoint=None if self._path is None else self._path.with_suffix(".noise.pt"), sigmas=sigmas,
+        )  # fmt: skip
 
     def _is_over(self) -> bool:
         patience = self._settings.patience
@@ -241,7 +302,8 @@ class Learning:
     def _learn(self, images: torch.Tensor, labels: torch.Tensor, teacher: torch.Tensor | None) -> float:
         """The loss of a mini-batch at the current point; its gradients are added up."""
         try:
-            logits = self._learner(images)
+            with self._noise():
+                logits = self._learner(images)
             if not logits.requires_grad:
                 raise NetworkError(
                     "no gradient reaches a layer: the forward pass cuts it off before the logits (no_grad, detach, "
@@ -258,6 +320,11 @@ class Learning:
         if not math.isfinite(loss.item()):
             self._fail(f"the loss is {loss.item():.4g}")
         return loss.item()
+
+    def _noise(self) -> AbstractContextManager[None]:
+        if self._sigmas is None:
+            return nullcontext()
+        return noise(self._learner, self._sigmas, seed=(self._settings.seed, self._n_done))
 
     def _loss_of(self, logits: torch.Tensor, labels: torch.Tensor, teacher: torch.Tensor | None) -> torch.Tensor:
         loss = F.cross_entropy(logits, labels)
@@ -283,7 +350,7 @@ class Learning:
         epoch = self._n_done // self._steps_per_epoch
         self._history.append(self._measured(self._learner.frozen(), epoch))
         self._loss = 0.0
-        if self._history[-1].accuracy > before:
+        if self._history[-1].accuracy > before or self._sigmas is not None:
             self._best = copy.deepcopy(self._learner.state())
 
     def _measured(self, network: SwitchableNetwork, epoch: int) -> Epoch:
@@ -327,6 +394,18 @@ class Learning:
         return True
 
 
+def _extended(key: str, start: Mapping[str, Any] | None, sigmas: Sequence[torch.Tensor] | None) -> str:
+    """`key`, with what an inner learning begins with."""
+    if start is None and sigmas is None:
+        return key
+    digest = hashlib.sha256(key.encode())
+    layers = [] if start is None else start["layers"]
+    tensors = [tensor for layer in layers for tensor in layer.values()]
+    for tensor in [*tensors, *(sigmas or ())]:
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _first_sentence(error: RuntimeError) -> str:
     """Without PyTorch's advice for its own developers."""
     return str(error).splitlines()[0].partition(" Hint: ")[0].rstrip(". ")
@@ -352,7 +431,13 @@ def finetuning_key(
         training.fingerprint,
         validation.fingerprint,
         repr(np.asarray(assignments).tolist()),
-        f"{settings} top {top}",
+        f"{_described(settings)} top {top}",
         *([] if device == "cpu" else [f"device {device}"]),
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _described(settings: FinetuningSettings) -> str:
+    """All that matters; without hardening as it was before there was any."""
+    text = repr(settings)
+    return text if settings.noise_epochs else text.partition(", noise_epochs=")[0] + ")"

@@ -30,6 +30,10 @@ class FinetuningSettings:
             "auto": affine where the network has BatchNorm.
         patience: epochs without a better accuracy on the validation images after which it stops; `None`: never.
         seed: decides the order of images and their augmentation.
+        noise_epochs: before all that, passes over the training images through exact products under noise as large as
+            the errors of the design; 0: none. See `dse.recovery.hardening`.
+        noise_scale: of this noise, relative to the errors.
+        noise_learning_rate: as `learning_rate`, in these passes.
     """
 
     epochs: int = 3
@@ -44,6 +48,9 @@ class FinetuningSettings:
     private: str = "auto"
     patience: int | None = 3
     seed: int = 0
+    noise_epochs: int = 0
+    noise_scale: float = 1.0
+    noise_learning_rate: float = 2e-4
 
     def __post_init__(self) -> None:
         for name, known in (("gradient", GRADIENTS), ("augmentation", AUGMENTATIONS), ("private", PRIVATE)):
@@ -53,7 +60,7 @@ class FinetuningSettings:
             raise ConfigError(f"distillation = {self.distillation!r}: expected a share from 0 to 1")
         for name, value in asdict(self).items():
             is_number = type(value) in (int, float) and name != "distillation"
-            lowest = 0 if name == "seed" else None
+            lowest = 0 if name in ("seed", "noise_epochs") else None
             if is_number and not (math.isfinite(value) and (value > 0 or value == lowest)):
                 raise ConfigError(f"{name} = {value!r}: expected {'0 or ' if lowest == 0 else ''}a positive number")
 

@@ -418,6 +418,22 @@ class LearningNetwork:
             "is_mapped": [layer.is_mapped for layer in self.layers],
         }
 
+    def begin_from(self, state: Mapping[str, Any]) -> None:
+        """Takes weights and vectors of another design of the same network; multipliers and weight tuning stay.
+
+        Args:
+            state: of a learner with a single point, or with as many as this one.
+        """
+        with torch.no_grad():
+            for layer, found, unit in zip(self.layers, state["layers"], state["units"], strict=True):
+                layer.weight.copy_(found["weight"])
+                layer.unit = unit
+                n_found = sum(name.startswith("gains.") for name in found)
+                for k in range(self.n_points):
+                    layer.gains[k].copy_(found[f"gains.{k if n_found > 1 else 0}"])
+                    layer.shifts[k].copy_(found[f"shifts.{k if n_found > 1 else 0}"])
+        self.pack()
+
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Takes such a state."""
         for index, layer in enumerate(self.layers):

@@ -248,3 +248,49 @@ def test_the_key_tells_what_decides(bank, splits):
 def test_fewer_images_than_a_batch(bank, splits):
     tuned = finetune(bank, ROUGH, splits.calibration.subset(5), splits.search, replace(SHORT, batch_size=1000))
     assert tuned.history[-1].epoch == 2
+
+
+HARD = replace(SHORT, epochs=1, noise_epochs=2, noise_scale=1.5, reconstruction=True)
+
+
+class _Stop(Exception):
+    pass
+
+
+def test_hardened_networks_bear_the_errors_better(bank, splits):
+    told = []
+    tuned = tune(
+        bank, splits, replace(HARD, noise_epochs=6, noise_learning_rate=1e-3),
+        on_hardening=lambda n_done, n_steps, loss: told.append((n_done, n_steps, loss)),
+    )  # fmt: skip
+    assert [n_done for n_done, _, _ in told] == list(range(1, 6 * 5 + 1))
+    assert {n_steps for _, n_steps, _ in told} == {30}
+    assert all(math.isfinite(loss) for _, _, loss in told)
+    plain = tune(bank, splits, replace(HARD, noise_epochs=0))
+    weights = [[layer.problem.weight for layer in found.network.network.integer_layers] for found in (tuned, plain)]
+    assert not all(torch.equal(*pair) for pair in zip(*weights, strict=True))
+    assert tuned.history[0].accuracy >= switchable_network(bank, ROUGH).hits(splits.search).mean()
+
+
+@pytest.mark.parametrize("n_steps", [3, 7, 10])
+def test_hardening_goes_on_where_it_stopped(bank, splits, tmp_path, monkeypatch, n_steps):
+    monkeypatch.setattr(finetuning, "CHECKPOINT_S", 0.0)
+    whole, checkpoint = tune(bank, splits, HARD), tmp_path / "checkpoint_3.pt"
+
+    def stop(n_done, n_all, loss):
+        if n_done == n_steps:
+            raise _Stop
+
+    with pytest.raises(_Stop):
+        tune(bank, splits, HARD, checkpoint=checkpoint, on_hardening=stop)
+    told = []
+    again = tune(bank, splits, HARD, checkpoint=checkpoint, on_hardening=lambda n, *_: told.append(n))
+    assert told == list(range(n_steps, 11))  # the step that was under way is done again
+    assert_same_network(whole, again)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_3.pt"]
+
+
+def test_without_hardening_keys_are_what_they_were():
+    text = finetuning._described(SHORT)
+    assert "noise" not in text and text.endswith("seed=0)")
+    assert "noise_epochs=2, noise_scale=1.5" in finetuning._described(HARD)
