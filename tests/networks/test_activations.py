@@ -42,6 +42,15 @@ def test_the_formula():
     assert "0.5 +2 * clamp(x, -1, 1) -0.25 * clamp(x, -2, inf)" in repr(linear)
 
 
+@pytest.mark.parametrize("clamp", [Clamp(0.8, -1.5, 1.0), Clamp(-0.8, -1.5, 1.0), Clamp(0.0, -1.0, float("inf"))])
+def test_one_clamp_alone(clamp):
+    x = torch.linspace(-3, 3, 13)
+    before = x.clone()
+    expected = [0.5 + clamp.slope * min(max(v, clamp.low), clamp.high) for v in x.tolist()]
+    assert PiecewiseLinear(0.5, [clamp])(x).tolist() == pytest.approx(expected)
+    assert torch.equal(x, before)
+
+
 @pytest.mark.parametrize("function", [np.tanh, sigmoid])
 def test_one_clamp_is_the_best_of_all(function):
     linear = fit_clamps(function, POINTS)
