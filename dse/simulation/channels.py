@@ -1,8 +1,10 @@
 """A convolution whose output channels go through different multipliers, equal to `reference` channel by channel.
 
-Channels of equal multiplier form a part, a smaller ordinary convolution with whatever backend is the fastest for it
-[ours]. Every product is computed once, so a mixed layer costs about what its multipliers cost alone, each for its share
-of the channels; input codes are padded once, and one pass at the end puts the channels in order.
+Every product is computed once [ours]. The kernels of the native library take several tables in one call, so a mixed
+layer costs what a layer of one multiplier costs. Without them, or where that is estimated to be faster (above all for
+the exact multiplier, whose products need no table), channels of equal multiplier form a part, a smaller ordinary
+convolution with whatever backend suits it: input codes are then padded once, and a pass at the end puts the channels in
+order.
 """
 
 import dataclasses
@@ -13,10 +15,17 @@ import numpy as np
 import torch
 
 from dse.errors import ShapeError
+from dse.multipliers.factorization import factorize
 from dse.multipliers.multiplier import Multiplier
 from dse.simulation.devices import CPU
-from dse.simulation.ops import PreparedConv, prepare, rescaled
+from dse.simulation.native import NativeConv
+from dse.simulation.native_library import NativeLibrary, load
+from dse.simulation.ops import PreparedConv, check_fits, library_for, prepare, rescaled
+from dse.simulation.planner import KERNELS, Plan
 from dse.simulation.problem import IntegerConv, padded
+
+MAX_TABLES = 256
+"""That native kernels take in one call."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,15 +123,49 @@ def prepare_channels(
     index = _checked(choice, problem.n_outputs, len(multipliers))
     chosen = [multipliers[i] for i in index.unique().tolist()]
     distinct = list(dict.fromkeys(chosen))  # equal tables may stand twice
+    for multiplier in distinct:
+        check_fits(problem, multiplier, backend)
     if len(distinct) == 1:
         return prepare(problem, distinct[0], backend, device=device)
-    group_of = torch.tensor([distinct.index(m) if m in distinct else -1 for m in multipliers])[index]
-    parts = []
-    for i, multiplier in enumerate(distinct):
-        part, rows, inputs = _part_problem(problem, (group_of == i).nonzero().flatten())
-        conv = prepare(part, multiplier, backend, device=device)
-        parts.append(Part(conv, rows.to(device), None if inputs is None else inputs.to(device)))
-    return ChannelsConv(problem, parts)
+    table_of = torch.tensor([distinct.index(m) if m in distinct else -1 for m in multipliers])[index]
+    parts = [_part_problem(problem, (table_of == i).nonzero().flatten()) for i in range(len(distinct))]
+    if device.type == "cpu" and len(distinct) <= MAX_TABLES:
+        together = _together(problem, distinct, table_of, [part for part, _, _ in parts], backend)
+        if together is not None:
+            return together
+    convs = [prepare(part, m, backend, device=device) for (part, _, _), m in zip(parts, distinct, strict=True)]
+    moved = [(rows.to(device), None if inputs is None else inputs.to(device)) for _, rows, inputs in parts]
+    return ChannelsConv(problem, [Part(conv, *where) for conv, where in zip(convs, moved, strict=True)])
+
+
+def _together(
+    problem: IntegerConv,
+    multipliers: Sequence[Multiplier],
+    table_of: torch.Tensor,
+    parts: Sequence[IntegerConv],
+    backend: str,
+) -> NativeConv | None:
+    """All channels by one native kernel, where that is asked for or the fastest; `table_of` int64 `[C_out]`."""
+    if backend not in ("auto", *KERNELS):
+        return None
+    library = load() if backend == "auto" else [library_for(backend, m) for m in multipliers][0]
+    if library is None:
+        return None
+    tables = np.stack([m.table for m in multipliers])
+    if backend == "auto":
+        plan = Plan(problem, tables, None, library)
+        apart = [min(_plan(part, m, library).estimates().values()) for part, m in zip(parts, multipliers, strict=True)]
+        if sum(apart) + plan.merge_seconds() < plan.native_seconds():
+            return None
+        choose = plan.choose_kernel
+    else:
+        kernel = KERNELS[backend].of(tables, problem.x_low)
+        choose = lambda positions: kernel  # noqa: E731
+    return NativeConv(problem, tables, choose, library, table_of=table_of.to(torch.uint8))
+
+
+def _plan(problem: IntegerConv, multiplier: Multiplier, library: NativeLibrary) -> Plan:
+    return Plan(problem, multiplier.table, None if multiplier.is_exact else factorize(multiplier), library)
 
 
 def _checked(choice: np.ndarray | torch.Tensor, n_outputs: int, n_multipliers: int) -> torch.Tensor:

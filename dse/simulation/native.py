@@ -15,7 +15,7 @@ import ctypes
 import dataclasses
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import NamedTuple, Protocol
@@ -27,7 +27,7 @@ from dse.simulation.native_library import NativeLibrary
 from dse.simulation.problem import IntegerConv, padded, wrapped_int32
 
 _POINTER, _INT, _INT64, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
-_CONV = [_POINTER] * 5 + [_INT] + [_POINTER] * 2  # `_ConvCall.arguments`
+_CONV = [_POINTER] * 6 + [_INT] + [_POINTER] * 2  # `_ConvCall.arguments`
 _ARGUMENTS = {
     "dse_quantize": [_POINTER, _INT64, _FLOAT, _FLOAT, _INT, _POINTER],
     "dse_complete": [_POINTER, _INT, _INT64, _INT64, _INT64, *[_POINTER] * 5],
@@ -36,7 +36,7 @@ _ARGUMENTS = {
     "dse_rows": [*_CONV, _POINTER],
     "dse_columns": _CONV,
     "dse_direct": _CONV,
-    "dse_permute": [_INT, *_CONV, _POINTER],
+    "dse_permute": [_POINTER, *_CONV, _POINTER],
 }  # of csrc/native.h, up to the level and the number of threads, which all of them end with
 _WORKSPACES = {
     "dse_rows_workspace": [],
@@ -70,20 +70,29 @@ class _ConvCall(NamedTuple):
     conv: int
     finish: int
     codes: torch.Tensor
+    table_of: torch.Tensor | None
     column_of: torch.Tensor
     zero_point: torch.Tensor
     is_signed: bool
     out: torch.Tensor
     weights: Callable[[], torch.Tensor]
 
-    def arguments(self, table: torch.Tensor, weights: torch.Tensor) -> list[int]:
+    def arguments(self, tables: "_Tables", weights: torch.Tensor) -> list[int]:
         """Those that all kernels share, in the order of csrc/native.h."""
-        tensors = [_address(tensor) for tensor in (self.codes, table, weights, self.zero_point)]
-        return [self.conv, *tensors, self.is_signed, self.finish, _address(self.out)]
+        tensors = (self.codes, tables.addresses, self.table_of, weights, self.zero_point)
+        return [self.conv, *map(_address, tensors), self.is_signed, self.finish, _address(self.out)]
+
+
+class _Tables:
+    """One or more tables in the same form, where the library finds them by their addresses."""
+
+    def __init__(self, forms: Sequence[torch.Tensor]):
+        self._forms = tuple(forms)
+        self.addresses = torch.tensor([form.data_ptr() for form in forms], dtype=torch.int64)
 
 
 class Kernel(Protocol):
-    """A table in the form that one function of the library takes."""
+    """Tables in the form that one function of the library takes."""
 
     def run(self, call: _ConvCall, library: NativeLibrary) -> None:
         """Fills `call.out`."""
@@ -93,12 +102,12 @@ class Kernel(Protocol):
 class RowsKernel:
     """Rows of the table expanded as a layer runs; see csrc/rows.h. Any table, any processor."""
 
-    columns: torch.Tensor
+    columns: _Tables
 
     @classmethod
-    def of(cls, table: np.ndarray, x_low: int) -> "RowsKernel":
-        """For `table` int32 `[256, 256]`; equal tables share their memory."""
-        return cls(_columns(table.tobytes(), x_low))
+    def of(cls, tables: np.ndarray, x_low: int) -> "RowsKernel":
+        """For `tables` as `NativeConv` has them; equal ones share their memory."""
+        return cls(_Tables([_columns(table, x_low) for table in _each(tables)]))
 
     def run(self, call: _ConvCall, library: NativeLibrary) -> None:
         """See `Kernel.run`."""
@@ -110,12 +119,12 @@ class RowsKernel:
 class ColumnsKernel:
     """An output at a time; see csrc/columns.h. For groups of few outputs."""
 
-    columns: torch.Tensor
+    columns: _Tables
 
     @classmethod
-    def of(cls, table: np.ndarray, x_low: int) -> "ColumnsKernel":
-        """For `table` int32 `[256, 256]`; equal tables share their memory."""
-        return cls(_columns(table.tobytes(), x_low))
+    def of(cls, tables: np.ndarray, x_low: int) -> "ColumnsKernel":
+        """For `tables` as `NativeConv` has them; equal ones share their memory."""
+        return cls(_Tables([_columns(table, x_low) for table in _each(tables)]))
 
     def run(self, call: _ConvCall, library: NativeLibrary) -> None:
         """See `Kernel.run`."""
@@ -126,12 +135,12 @@ class ColumnsKernel:
 class DirectKernel:
     """One look-up a product, nothing set up; see csrc/direct.h. For few output positions."""
 
-    rows: torch.Tensor
+    rows: _Tables
 
     @classmethod
-    def of(cls, table: np.ndarray, x_low: int) -> "DirectKernel":
-        """For `table` int32 `[256, 256]`; equal tables share their memory."""
-        return cls(_rows(table.tobytes(), x_low))
+    def of(cls, tables: np.ndarray, x_low: int) -> "DirectKernel":
+        """For `tables` as `NativeConv` has them; equal ones share their memory."""
+        return cls(_Tables([_rows(table, x_low) for table in _each(tables)]))
 
     def run(self, call: _ConvCall, library: NativeLibrary) -> None:
         """See `Kernel.run`."""
@@ -142,40 +151,55 @@ class DirectKernel:
 class PermuteKernel:
     """Byte permutes over the table's low and high bytes; see csrc/permute.h. AVX-512 VBMI, entries within 16 bits."""
 
-    planes: torch.Tensor
-    low: int
+    planes: _Tables
+    low: torch.Tensor
 
     @classmethod
-    def of(cls, table: np.ndarray, x_low: int) -> "PermuteKernel":
-        """For `table` int32 `[256, 256]`; equal tables share their memory."""
-        return cls(*_planes(table.tobytes(), x_low))
+    def of(cls, tables: np.ndarray, x_low: int) -> "PermuteKernel":
+        """For `tables` as `NativeConv` has them; equal ones share their memory."""
+        planes, low = zip(*(_planes(table, x_low) for table in _each(tables)), strict=True)
+        return cls(_Tables(planes), torch.tensor(low, dtype=torch.int32))
 
     @staticmethod
-    def fits(table: np.ndarray, library: NativeLibrary) -> bool:
-        """Whether this kernel can take `table` here."""
-        return library.isa_name == "avx512-vbmi" and int(table.max()) - int(table.min()) < 2**16
+    def fits(tables: np.ndarray, library: NativeLibrary) -> bool:
+        """Whether this kernel can take `tables`, as `NativeConv` has them, here."""
+        if library.isa_name != "avx512-vbmi":
+            return False
+        return all(int(table.max()) - int(table.min()) < 2**16 for table in tables.reshape(-1, 256, 256))
 
     def run(self, call: _ConvCall, library: NativeLibrary) -> None:
         """See `Kernel.run`."""
         workspace = _workspace(library, "dse_permute_workspace", call.conv)
-        _call(library, "dse_permute", self.low, *call.arguments(self.planes, call.column_of), workspace)
+        _call(library, "dse_permute", _address(self.low), *call.arguments(self.planes, call.column_of), workspace)
 
 
 class NativeConv:
-    """`IntegerConv` through a table by a kernel of the native library.
+    """`IntegerConv` through a table, or several, by a kernel of the native library.
 
     Args:
         problem: the convolution.
-        table: int32 `[256, 256]` in natural operand order, row = activation.
-        choose: gives the kernel, made of that table, for a number of output positions (images times outputs a channel).
+        tables: int32 `[256, 256]` in natural operand order, row = activation; or `[n_tables, 256, 256]`, at most 256.
+        choose: gives the kernel, made of these tables, for a number of output positions (images times outputs a
+            channel).
         library: the native library at the level to use.
+        table_of: which table each output channel goes through, uint8 `[C_out]`; needed for several.
     """
 
     def __init__(
-        self, problem: IntegerConv, table: np.ndarray, choose: Callable[[int], Kernel], library: NativeLibrary
+        self,
+        problem: IntegerConv,
+        tables: np.ndarray,
+        choose: Callable[[int], Kernel],
+        library: NativeLibrary,
+        *,
+        table_of: torch.Tensor | None = None,
     ):
-        problem.check_range(torch.tensor(table))
-        self.problem, self._choose, self._library = problem, choose, library
+        if table_of is None:
+            problem.check_range(torch.tensor(tables))
+        else:
+            for i, table in enumerate(tables):
+                problem.outputs(table_of == i).check_range(torch.tensor(table))
+        self.problem, self._choose, self._library, self._table_of = problem, choose, library, table_of
         index = (problem.weight.to(torch.int64) - problem.w_low).to(torch.uint8)
         self._column_of = index.permute(0, 2, 3, 1).contiguous()
         self._zero_point = problem.w_zero_point.to(torch.int32)
@@ -200,8 +224,8 @@ class NativeConv:
         out = torch.empty((len(x), p.n_outputs, *size), dtype=dtype, memory_format=torch.channels_last)
         conv, finish = _conv(p, codes), _Finish(_address(self._constant), _address(scale), _address(bias))
         call = _ConvCall(
-            ctypes.addressof(conv), ctypes.addressof(finish), codes, self._column_of, self._zero_point, p.x_low < 0,
-            out, lambda: self._weights,
+            ctypes.addressof(conv), ctypes.addressof(finish), codes, self._table_of, self._column_of, self._zero_point,
+            p.x_low < 0, out, lambda: self._weights,
         )  # fmt: skip
         self._choose(len(x) * size[0] * size[1]).run(call, self._library)
         return out
@@ -305,6 +329,11 @@ def expand(codes: torch.Tensor, rows: torch.Tensor, *, out: torch.Tensor, librar
     """
     arguments = (_address(codes), codes.numel(), _address(rows), rows.itemsize, _address(out))
     _call(library, "dse_expand", *arguments)
+
+
+def _each(tables: np.ndarray) -> list[bytes]:
+    """One or several tables, each by itself."""
+    return [table.tobytes() for table in tables.reshape(-1, 256, 256)]
 
 
 @lru_cache(maxsize=256)

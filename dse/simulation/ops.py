@@ -22,7 +22,7 @@ from dse.simulation.engines import default_engine
 from dse.simulation.factored import FactoredConv
 from dse.simulation.gpu import open_gpu, prepare_gpu
 from dse.simulation.native import NativeConv, PermuteKernel
-from dse.simulation.native_library import load
+from dse.simulation.native_library import NativeLibrary, load
 from dse.simulation.planner import KERNELS, Plan
 from dse.simulation.problem import IntegerConv, integer_conv, rescale
 from dse.simulation.reference import ReferenceConv
@@ -66,7 +66,12 @@ def _prepare_auto(problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
     return NativeConv(problem, multiplier.table, plan.choose_kernel, library)
 
 
-def _prepare_native(kernel: str, problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
+def library_for(kernel: str, multiplier: Multiplier) -> NativeLibrary:
+    """The native library, checked to run a table through one of its kernels.
+
+    Raises:
+        ConfigError: it is not here, or cannot do that.
+    """
     library = load()
     if library is None:
         raise ConfigError(f"backend {kernel!r} needs the native library, which is not here: `dse doctor` says why")
@@ -75,7 +80,11 @@ def _prepare_native(kernel: str, problem: IntegerConv, multiplier: Multiplier) -
             f"backend 'permute' cannot take multiplier {multiplier.name!r} here: it needs AVX-512 VBMI (this machine "
             f"runs at {library.isa_name}) and entries that span less than 65536. Use 'rows', or 'auto'"
         )
-    made = KERNELS[kernel].of(multiplier.table, problem.x_low)
+    return library
+
+
+def _prepare_native(kernel: str, problem: IntegerConv, multiplier: Multiplier) -> PreparedConv:
+    library, made = library_for(kernel, multiplier), KERNELS[kernel].of(multiplier.table, problem.x_low)
     return NativeConv(problem, multiplier.table, lambda positions: made, library)
 
 
@@ -120,6 +129,16 @@ def prepare(
         ConfigError: unknown backend, or a device that does not compute exactly.
         ShapeError: codes of another type than the multiplier takes, or sums that could exceed int32.
     """
+    check_fits(problem, multiplier, backend)
+    if device.type == "cpu":
+        return BACKENDS[backend](problem, multiplier)
+    if backend in ("auto", "gpu"):
+        return prepare_gpu(problem, multiplier, open_gpu(device))
+    return _OnCpu(BACKENDS[backend](problem, multiplier))
+
+
+def check_fits(problem: IntegerConv, multiplier: Multiplier, backend: str) -> None:
+    """Refuses an unknown backend, and codes of another type than the multiplier takes."""
     if backend not in BACKENDS:
         raise ConfigError(unknown_name("backend", backend, BACKENDS))
     codes = torch.int8 if multiplier.is_signed else torch.uint8
@@ -128,11 +147,6 @@ def prepare(
             f"multiplier {multiplier.name!r} takes codes in {codes}, got activations {problem.x_dtype} and weights "
             f"{problem.weight.dtype}: use the quantization scheme that fits its signedness"
         )
-    if device.type == "cpu":
-        return BACKENDS[backend](problem, multiplier)
-    if backend in ("auto", "gpu"):
-        return prepare_gpu(problem, multiplier, open_gpu(device))
-    return _OnCpu(BACKENDS[backend](problem, multiplier))
 
 
 def rescaled(conv: PreparedConv, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

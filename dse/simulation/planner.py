@@ -25,6 +25,9 @@ ResNet-20 through tables of 4 to 9 planes took this much longer than estimated."
 FURTHER_PIECE_COST = 4
 """A second convolution's outputs are also converted, scaled and added, in passes of their own."""
 
+MERGE_COST = 8
+"""Outputs computed in parts are joined, then gathered, in fresh memory both times."""
+
 MIN_DENSE_OUTPUTS = 8
 """Outputs a group from which grouped convolutions are about as fast as others."""
 
@@ -108,16 +111,16 @@ class Plan:
 
     Args:
         problem: the layer's convolution.
-        table: int32 `[256, 256]`.
-        factorization: of its error; `None` for the exact product.
+        tables: int32 `[256, 256]`; or `[n_tables, 256, 256]`, which only native kernels take together.
+        factorization: of the one table's error; `None` for the exact product.
         library: the native library at the level to use.
     """
 
     def __init__(
-        self, problem: IntegerConv, table: np.ndarray, factorization: Factorization | None, library: NativeLibrary
+        self, problem: IntegerConv, tables: np.ndarray, factorization: Factorization | None, library: NativeLibrary
     ):
-        self._problem, self._table, self._speeds = problem, table, load_speeds(library)
-        self._kernels = {name for name in KERNELS if name != "permute" or PermuteKernel.fits(table, library)}
+        self._problem, self._tables, self._speeds = problem, tables, load_speeds(library)
+        self._kernels = {name for name in KERNELS if name != "permute" or PermuteKernel.fits(tables, library)}
         self._sizes = code_sizes(factorization)
         self._chosen: dict[int, Kernel] = {}
 
@@ -130,6 +133,15 @@ class Plan:
             **{name: seconds for name, seconds in native.items() if name in self._kernels},
         }
 
+    def native_seconds(self, positions: int = TYPICAL_POSITIONS) -> float:
+        """By the fastest native kernel."""
+        seconds = estimate_native(work_of(self._problem, positions), self._speeds)
+        return min(seconds[name] for name in self._kernels)
+
+    def merge_seconds(self, positions: int = TYPICAL_POSITIONS) -> float:
+        """To put channels in order that were computed in parts."""
+        return self._problem.n_outputs * positions * MERGE_COST * self._speeds.piece_output_s
+
     @property
     def is_factored(self) -> bool:
         """Whether the layer goes through the factorized table rather than through a native kernel."""
@@ -141,7 +153,7 @@ class Plan:
         if positions not in self._chosen:
             seconds = self.estimates(positions)
             name = min(self._kernels, key=seconds.get)
-            self._chosen[positions] = KERNELS[name].of(self._table, self._problem.x_low)
+            self._chosen[positions] = KERNELS[name].of(self._tables, self._problem.x_low)
         return self._chosen[positions]
 
 

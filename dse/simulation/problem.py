@@ -1,5 +1,6 @@
 """The integer convolution that every backend computes, and its check at the door."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +65,16 @@ class IntegerConv:
         return (
             (height + top + bottom - spans[0]) // self.stride[0] + 1,
             (width + left + right - spans[1]) // self.stride[1] + 1,
+        )
+
+    def outputs(self, rows: torch.Tensor) -> "IntegerConv":
+        """The convolution with only some output channels, for bounds: its groups are those of the whole.
+
+        Args:
+            rows: numbers, or a mask, of at least one output channel.
+        """
+        return dataclasses.replace(
+            self, weight=self.weight[rows], w_zero_point=self.w_zero_point[rows], constant=self.constant[rows]
         )
 
     def check_input(self, x: torch.Tensor) -> None:

@@ -11,7 +11,7 @@ from dse.multipliers.families import drum
 from dse.multipliers.multiplier import Multiplier, exact_table
 from dse.simulation.channels import ChannelsConv, prepare_channels
 from dse.simulation.native import NativeConv, PermuteKernel
-from dse.simulation.native_library import load
+from dse.simulation.native_library import LEVELS, load
 from dse.simulation.ops import BACKENDS, prepare, rescaled
 from dse.simulation.planner import KERNELS
 
@@ -111,13 +111,42 @@ def test_one_multiplier_is_an_ordinary_convolution(make_case, multipliers):
     assert torch.equal(conv(case.x).to(torch.int32), expected_sums(case, library, choice))
 
 
-def test_holds_each_weight_once(make_case, multipliers):
+def test_native_kernels_take_all_channels_in_one_call(make_case, multipliers):
     if load() is None:
         pytest.skip("no native library")
     case, library = make_case(False, outputs=12), multipliers(False)
     conv = prepare_channels(case.problem, library, torch.arange(12) % 2 + 1, "rows")
-    assert conv.n_bytes == prepare(case.problem, library[1], "rows").n_bytes == case.problem.weight.numel()
-    assert all(isinstance(part.conv, NativeConv) for part in conv._parts)
+    assert isinstance(conv, NativeConv)
+    assert conv.n_bytes == prepare(case.problem, library[1], "rows").n_bytes
+
+
+@pytest.mark.parametrize("level", ["off", *LEVELS])
+@pytest.mark.parametrize("name", ["plain", "depthwise"])
+def test_every_level_gives_the_same(multipliers, make_case, monkeypatch, level, name):
+    if level != "off" and (load() is None or level not in load().levels):
+        pytest.skip("not here")
+    case, library = make_case(True, **CASES[name]), multipliers(True)
+    choice = np.arange(case.problem.n_outputs) % 3
+    monkeypatch.setenv("DSE_ISA", level)
+    found = prepare_channels(case.problem, library, choice)(case.x)
+    assert torch.equal(found.to(torch.int32), expected_sums(case, library, choice))
+
+
+def test_more_tables_than_a_kernel_takes(make_case):
+    case = make_case(False, channels=1, outputs=260, kernel=(1, 1), padding=(0, 0, 0, 0))
+    library = [Multiplier(f"m{i}", exact_table(False) + i, is_signed=False) for i in range(260)]
+    choice = np.arange(260)[::-1].copy()
+    found = prepare_channels(case.problem, library, choice)(case.x)
+    assert torch.equal(found.to(torch.int32), expected_sums(case, library, choice))
+
+
+def test_sums_beyond_int32_are_refused(make_case):
+    case = make_case(False, channels=100, outputs=4)
+    library = [Multiplier("exact", exact_table(False), False), Multiplier("huge", exact_table(False) * 30_000, False)]
+    for backend in BACKENDS:
+        if backend not in KERNELS or (load() is not None and backend != "permute"):
+            with pytest.raises(ShapeError, match="exceed int32"):
+                prepare_channels(case.problem, library, np.array([0, 1, 0, 1]), backend)
 
 
 def test_wrong_choices_are_refused(make_case, multipliers):

@@ -347,3 +347,18 @@ def test_published_tables(variant, published):
     for solved in published:
         assert PermuteKernel.fits(solved.table, variant[1]) == (variant[1].isa_name == "avx512-vbmi")
         _check(variant, solved)
+
+
+@pytest.mark.parametrize("n_tables", [1, 2, 3])
+@pytest.mark.parametrize("is_signed", [False, True])
+@pytest.mark.parametrize("shape", [{"outputs": 33}, {"channels": 20, "outputs": 40, "groups": 20}])
+def test_every_output_goes_through_its_table(variant, make_case, shape, is_signed, n_tables):
+    case, rng = make_case(is_signed, x_zero_point=3, **shape), np.random.default_rng(n_tables)
+    is_wide = variant[0] is not PermuteKernel
+    tables = np.stack([_table(case.problem.fan_in, is_wide, rng) for _ in range(n_tables)])
+    table_of = torch.from_numpy(rng.integers(0, n_tables, case.problem.n_outputs)).to(torch.uint8)
+    made = variant[0].of(tables, case.problem.x_low)
+    conv = NativeConv(case.problem, tables, lambda positions: made, variant[1], table_of=table_of)
+    alone = [ReferenceConv(case.problem, torch.tensor(table))(case.x) for table in tables]
+    expected = torch.stack([alone[t][:, o] for o, t in enumerate(table_of.tolist())], dim=1)
+    assert torch.equal(_in_new_thread(conv, case.x), expected)

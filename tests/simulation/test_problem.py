@@ -110,3 +110,11 @@ def test_rescales_with_two_roundings():
     scale, bias = torch.tensor([0.1, 0.1]), torch.tensor([-1677721.6, 1e-9])
     rounded = np.array([16777216, 3], dtype=np.float32) * np.float32(0.1)  # float32 has no 16777217
     assert rescale(sums, scale, bias).flatten().tolist() == (rounded + bias.numpy()).tolist()
+
+
+def test_bounds_of_some_outputs(make_case):
+    problem = make_case(False, outputs=6, groups=2).problem
+    some = problem.outputs(torch.tensor([1, 4]))
+    assert some.n_outputs == 2
+    assert torch.equal(some.weight, problem.weight[[1, 4]])
+    assert torch.equal(some.constant, problem.constant[[1, 4]])

@@ -17,11 +17,12 @@ static void run_task(void *context, int64_t index, int thread)
     job->task(job->call, begin, smaller(begin + COLUMNS_POSITIONS, job->call->g.n_positions));
 }
 
-int dse_columns(const dse_conv *conv, const uint8_t *codes, const int32_t *columns, const uint8_t *column_of,
-                const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out, int isa, int n_threads)
+int dse_columns(const dse_conv *conv, const uint8_t *codes, const int32_t *const *columns, const uint8_t *table_of,
+                const uint8_t *column_of, const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out,
+                int isa, int n_threads)
 {
-    columns_call call = {.finish = *finish, .codes = codes, .column_of = column_of, .columns = columns,
-                         .zero_point = zero_point, .is_signed = is_signed, .out = out};
+    columns_call call = {.finish = *finish, .codes = codes, .table_of = table_of, .column_of = column_of,
+                         .columns = columns, .zero_point = zero_point, .is_signed = is_signed, .out = out};
     if (!can_run(isa))
         return DSE_E_ISA;
     if (!measure(conv, &call.g) || n_threads < 1)

@@ -14,8 +14,8 @@ enum { COLUMNS_POSITIONS = 64 }; /* of a task: their codes stay in the cache fro
 typedef struct {
     geometry g;
     dse_finish finish;
-    const uint8_t *codes, *column_of;
-    const int32_t *columns, *zero_point;
+    const uint8_t *codes, *table_of, *column_of;
+    const int32_t *const *columns, *zero_point;
     int is_signed;
     void *out;
 } columns_call;

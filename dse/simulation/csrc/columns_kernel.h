@@ -11,11 +11,12 @@ static inline __attribute__((always_inline)) void add_products(const columns_cal
 {
     const geometry *g = &call->g;
     const uint8_t *column_of = call->column_of + output * g->fan_in;
+    const int32_t *columns = call->columns[table_at(call->table_of, output)];
     uint32_t zero_point = (uint32_t)call->zero_point[output], total[ABREAST] = {0}, code_sums[ABREAST] = {0};
     int64_t offset = output / g->outputs * g->channels, x = 0;
     for (int64_t tap = 0; tap < g->n_taps; tap++, offset = next_offset(g, offset, &x))
         for (int64_t c = offset; c < offset + g->channels; c++) {
-            const int32_t *column = call->columns + 256 * (int64_t)*column_of++;
+            const int32_t *column = columns + 256 * (int64_t)*column_of++;
             for (int j = 0; j < n; j++) {
                 uint8_t byte = starts[j][c];
                 total[j] += (uint32_t)column[byte];

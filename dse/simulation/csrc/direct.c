@@ -16,11 +16,12 @@ static void run_task(void *context, int64_t index, int thread)
     job->task(job->call, index / job->call->g.n_positions, index % job->call->g.n_positions);
 }
 
-int dse_direct(const dse_conv *conv, const uint8_t *codes, const int32_t *table, const uint8_t *weights,
-               const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out, int isa, int n_threads)
+int dse_direct(const dse_conv *conv, const uint8_t *codes, const int32_t *const *tables, const uint8_t *table_of,
+               const uint8_t *weights, const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out,
+               int isa, int n_threads)
 {
-    direct_call call = {.finish = *finish, .codes = codes, .weights = weights, .table = table,
-                        .zero_point = zero_point, .is_signed = is_signed, .out = out};
+    direct_call call = {.finish = *finish, .codes = codes, .table_of = table_of, .weights = weights,
+                        .tables = tables, .zero_point = zero_point, .is_signed = is_signed, .out = out};
     if (!can_run(isa))
         return DSE_E_ISA;
     if (!measure(conv, &call.g) || n_threads < 1)

@@ -13,8 +13,8 @@ enum { DIRECT_OUTPUTS = 256 }; /* outputs of a task */
 typedef struct {
     geometry g;
     dse_finish finish;
-    const uint8_t *codes, *weights;
-    const int32_t *table, *zero_point;
+    const uint8_t *codes, *table_of, *weights;
+    const int32_t *const *tables, *zero_point;
     int is_signed;
     void *out;
     int64_t blocks_a_group;

@@ -15,8 +15,13 @@ void JOIN(dse_direct_, ISA)(const direct_call *call, int64_t block, int64_t posi
     for (int64_t tap = 0; tap < g->n_taps; tap++, offset = next_offset(g, offset, &x))
         for (int64_t c = 0; c < g->channels; c++, weights += g->outputs) {
             uint8_t byte = start[offset + c];
-            const int32_t *row = call->table + 256 * (int64_t)byte;
             code_sum += code_of(byte, call->is_signed);
+            if (call->table_of) {
+                for (int64_t o = 0; o < n_outputs; o++)
+                    sums[o] += (uint32_t)call->tables[call->table_of[output + o]][256 * (int64_t)byte + weights[o]];
+                continue;
+            }
+            const int32_t *row = call->tables[0] + 256 * (int64_t)byte;
             for (int64_t o = 0; o < n_outputs; o++)
                 sums[o] += (uint32_t)row[weights[o]];
         }

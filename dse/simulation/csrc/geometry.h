@@ -75,6 +75,9 @@ static inline int64_t next_offset(const geometry *g, int64_t offset, int64_t *x)
     return offset;
 }
 
+/* The table of an output, by its number. */
+static inline int64_t table_at(const uint8_t *table_of, int64_t output) { return table_of ? table_of[output] : 0; }
+
 /* The code of a byte. */
 static inline uint32_t code_of(uint8_t byte, int is_signed)
 {

@@ -11,7 +11,7 @@
 #define DSE_API __attribute__((visibility("default")))
 #endif
 
-#define DSE_ABI_VERSION 5
+#define DSE_ABI_VERSION 6
 
 enum dse_isa { DSE_PORTABLE = 0, DSE_AVX2 = 1, DSE_AVX512 = 2, DSE_AVX512_VBMI = 3 };
 enum dse_error { DSE_OK = 0, DSE_E_ARGUMENT = -1, DSE_E_ISA = -2 };
@@ -71,38 +71,40 @@ DSE_API int64_t dse_rows_workspace(int n_threads);
 /* Sums of table entries: sum_k (columns[w_ok][x_k] - zero_point[o] * code(x_k)), entries int32.
  *
  * codes:      [n][height][width][channels], bytes that index a column.
- * columns:    [n_columns][256], one column of the table for every weight that occurs.
+ * columns:    of every table its [256][256], a column for every weight.
+ * table_of:   [outputs], which table an output goes through; NULL: all through the first.
  * column_of:  [outputs][kernel_h][kernel_w][channels / groups], the column of every weight.
  * zero_point: [outputs], of the weights.
  * is_signed:  whether bytes from 128 on are negative codes.
  * out:        [n][out_height][out_width][outputs], int32 or float.
  */
-DSE_API int dse_rows(const dse_conv *conv, const uint8_t *codes, const int32_t *columns, const uint8_t *column_of,
-                         const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out,
-                         void *workspace, int isa, int n_threads);
+DSE_API int dse_rows(const dse_conv *conv, const uint8_t *codes, const int32_t *const *columns, const uint8_t *table_of,
+                         const uint8_t *column_of, const int32_t *zero_point, int is_signed, const dse_finish *finish,
+                         void *out, void *workspace, int isa, int n_threads);
 
 /* The same for groups of few outputs, without a workspace. */
-DSE_API int dse_columns(const dse_conv *conv, const uint8_t *codes, const int32_t *columns, const uint8_t *column_of,
-                        const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out, int isa,
-                        int n_threads);
+DSE_API int dse_columns(const dse_conv *conv, const uint8_t *codes, const int32_t *const *columns,
+                        const uint8_t *table_of, const uint8_t *column_of, const int32_t *zero_point, int is_signed,
+                        const dse_finish *finish, void *out, int isa, int n_threads);
 
 /* The same for few output positions, one look-up a product. What differs:
  *
- * table:      [256][256], entries by the byte of the activation code, then of the weight.
+ * tables:     of every table its [256][256], entries by the byte of the activation code, then of the weight.
  * weights:    [groups][kernel_h][kernel_w][channels / groups][outputs / groups], bytes of the weights.
  */
-DSE_API int dse_direct(const dse_conv *conv, const uint8_t *codes, const int32_t *table, const uint8_t *weights,
-                       const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out, int isa,
-                       int n_threads);
+DSE_API int dse_direct(const dse_conv *conv, const uint8_t *codes, const int32_t *const *tables,
+                       const uint8_t *table_of, const uint8_t *weights, const int32_t *zero_point, int is_signed,
+                       const dse_finish *finish, void *out, int isa, int n_threads);
 
 /* The same by byte permutes (AVX-512 VBMI), where entries are low + 0..65535. What differs:
  *
- * planes:     [n_columns][2][256], low and high bytes of the entries less `low`.
+ * low:        of every table.
+ * planes:     of every table its [256][2][256], low and high bytes of the entries less `low`.
  * is_signed:  whether bytes from 128 on are negative codes; only the zero points ask.
  */
 DSE_API int64_t dse_permute_workspace(const dse_conv *conv, int n_threads);
-DSE_API int dse_permute(int low, const dse_conv *conv, const uint8_t *codes, const uint8_t *planes,
-                        const uint8_t *column_of, const int32_t *zero_point, int is_signed, const dse_finish *finish,
-                        void *out, void *workspace, int isa, int n_threads);
+DSE_API int dse_permute(const int32_t *low, const dse_conv *conv, const uint8_t *codes, const uint8_t *const *planes,
+                        const uint8_t *table_of, const uint8_t *column_of, const int32_t *zero_point, int is_signed,
+                        const dse_finish *finish, void *out, void *workspace, int isa, int n_threads);
 
 #endif

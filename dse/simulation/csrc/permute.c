@@ -65,12 +65,13 @@ static void run_task(void *context, int64_t index, int thread)
     dse_permute_avx512_vbmi(job->call, begin, smaller(begin + TILE_POSITIONS, job->call->g.n_positions), space);
 }
 
-int dse_permute(int low, const dse_conv *conv, const uint8_t *codes, const uint8_t *planes, const uint8_t *column_of,
-                const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out, void *workspace, int isa,
-                int n_threads)
+int dse_permute(const int32_t *low, const dse_conv *conv, const uint8_t *codes, const uint8_t *const *planes,
+                const uint8_t *table_of, const uint8_t *column_of, const int32_t *zero_point, int is_signed,
+                const dse_finish *finish, void *out, void *workspace, int isa, int n_threads)
 {
-    permute_call call = {.finish = *finish, .codes = codes, .planes = planes, .column_of = column_of,
-                         .zero_point = zero_point, .low = low, .is_signed = is_signed, .out = out};
+    permute_call call = {.finish = *finish, .codes = codes, .planes = planes, .table_of = table_of,
+                         .column_of = column_of, .zero_point = zero_point, .low = low, .is_signed = is_signed,
+                         .out = out};
     if (!can_run(isa) || isa < DSE_AVX512_VBMI)
         return DSE_E_ISA;
     if (!measure(conv, &call.g) || n_threads < 1 || (uintptr_t)workspace % 64)
@@ -85,12 +86,12 @@ int dse_permute(int low, const dse_conv *conv, const uint8_t *codes, const uint8
 
 #else
 
-int dse_permute(int low, const dse_conv *conv, const uint8_t *codes, const uint8_t *planes, const uint8_t *column_of,
-                const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out, void *workspace, int isa,
-                int n_threads)
+int dse_permute(const int32_t *low, const dse_conv *conv, const uint8_t *codes, const uint8_t *const *planes,
+                const uint8_t *table_of, const uint8_t *column_of, const int32_t *zero_point, int is_signed,
+                const dse_finish *finish, void *out, void *workspace, int isa, int n_threads)
 {
-    (void)conv, (void)codes, (void)planes, (void)column_of, (void)zero_point, (void)low, (void)is_signed;
-    (void)finish, (void)out, (void)workspace, (void)isa, (void)n_threads;
+    (void)conv, (void)codes, (void)planes, (void)table_of, (void)column_of, (void)zero_point, (void)low;
+    (void)is_signed, (void)finish, (void)out, (void)workspace, (void)isa, (void)n_threads;
     return DSE_E_ISA;
 }
 

@@ -17,9 +17,9 @@ enum {
 typedef struct {
     geometry g;
     dse_finish finish;
-    const uint8_t *codes, *planes, *column_of;
-    const int32_t *zero_point;
-    int low, is_signed, has_zero_points;
+    const uint8_t *codes, *const *planes, *table_of, *column_of;
+    const int32_t *low, *zero_point;
+    int is_signed, has_zero_points;
     void *out;
     int64_t packed_channels; /* channels, whole groups or parts of one, that are laid out at a time */
 } permute_call;

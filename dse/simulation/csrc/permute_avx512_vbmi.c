@@ -149,9 +149,10 @@ static void find_columns(const permute_call *call, part p, int64_t output, const
 {
     const geometry *g = &call->g;
     const uint8_t *column_of = call->column_of + output * g->fan_in + p.first;
+    const uint8_t *planes = call->planes[table_at(call->table_of, output)];
     for (int64_t tap = 0; tap < g->n_taps; tap++, column_of += g->channels)
         for (int64_t c = 0; c < p.width; c++)
-            *columns++ = call->planes + 512 * (int64_t)column_of[c];
+            *columns++ = planes + 512 * (int64_t)column_of[c];
 }
 
 /* All outputs of the groups in a part. */
@@ -199,8 +200,9 @@ static void correct(const permute_call *call, int64_t output, int64_t n_slots, p
     const geometry *g = &call->g;
     const int32_t *code_sums = space.code_sums + output / g->outputs * TILE_POSITIONS;
     uint32_t zero_point = (uint32_t)call->zero_point[output], fan_in = (uint32_t)g->fan_in;
+    uint32_t low = (uint32_t)call->low[table_at(call->table_of, output)];
     /* sums of signed codes are 128 a code too high */
-    uint32_t constant = (uint32_t)call->low * fan_in + (call->is_signed ? 128 * fan_in * zero_point : 0);
+    uint32_t constant = low * fan_in + (call->is_signed ? 128 * fan_in * zero_point : 0);
     uint32_t *sums = (uint32_t *)space.sums + output * TILE_POSITIONS;
     if (call->has_zero_points)
         for (int64_t i = 0; i < n_slots; i++)

@@ -41,12 +41,12 @@ static void cut(rows_call *call, int64_t n_blocks, int n_threads)
     call->n_chunks = (n_positions + call->task_positions - 1) / call->task_positions;
 }
 
-int dse_rows(const dse_conv *conv, const uint8_t *codes, const int32_t *columns, const uint8_t *column_of,
-                 const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out, void *workspace,
-                 int isa, int n_threads)
+int dse_rows(const dse_conv *conv, const uint8_t *codes, const int32_t *const *columns, const uint8_t *table_of,
+             const uint8_t *column_of, const int32_t *zero_point, int is_signed, const dse_finish *finish, void *out,
+             void *workspace, int isa, int n_threads)
 {
-    rows_call call = {.finish = *finish, .codes = codes, .column_of = column_of, .columns = columns,
-                      .zero_point = zero_point, .is_signed = is_signed, .out = out};
+    rows_call call = {.finish = *finish, .codes = codes, .table_of = table_of, .column_of = column_of,
+                      .columns = columns, .zero_point = zero_point, .is_signed = is_signed, .out = out};
     if (!can_run(isa))
         return DSE_E_ISA;
     if (!measure(conv, &call.g) || n_threads < 1 || (uintptr_t)workspace % 64)

@@ -21,8 +21,8 @@ enum {
 typedef struct {
     geometry g;
     dse_finish finish;
-    const uint8_t *codes, *column_of;
-    const int32_t *columns, *zero_point;
+    const uint8_t *codes, *table_of, *column_of;
+    const int32_t *const *columns, *zero_point;
     int is_signed;
     void *out;
     int64_t blocks_a_group, task_positions, n_chunks;

@@ -70,7 +70,8 @@ static void expand(const rows_call *call, int64_t product, int64_t output, int64
     tile zero_point[ROW / TILE];
     for (int i = 0; i < ROW; i++) {
         int64_t o = output + smaller(i, n_outputs - 1);
-        columns[i] = call->columns + 256 * (int64_t)call->column_of[o * call->g.fan_in + product];
+        columns[i] = call->columns[table_at(call->table_of, o)] +
+                     256 * (int64_t)call->column_of[o * call->g.fan_in + product];
         zero_point[i / TILE][i % TILE] = (uint32_t)call->zero_point[o];
     }
     for (int x = 0; x < 256; x += TILE, rows += TILE * ROW) {
