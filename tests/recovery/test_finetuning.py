@@ -292,5 +292,6 @@ def test_hardening_goes_on_where_it_stopped(bank, splits, tmp_path, monkeypatch,
 
 def test_without_hardening_keys_are_what_they_were():
     text = finetuning._described(SHORT)
-    assert "noise" not in text and text.endswith("seed=0)")
+    assert "noise" not in text
+    assert text.endswith("seed=0)")
     assert "noise_epochs=2, noise_scale=1.5" in finetuning._described(HARD)
