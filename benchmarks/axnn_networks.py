@@ -93,8 +93,9 @@ def table(seed: int = 0) -> Splits:
     from sklearn.datasets import make_classification
 
     X, y = make_classification(
-        12000, 32, n_informative=16, n_redundant=8, n_classes=8, n_clusters_per_class=2, class_sep=1.6, random_state=seed
-    )
+        12000, 32, n_informative=16, n_redundant=8, n_classes=8, n_clusters_per_class=2, class_sep=1.6,
+        random_state=seed,
+    )  # fmt: skip
     X = (X - X.mean(0)) / X.std(0)
     return _split(X.reshape(-1, 1, 1, 32).astype(np.float32), y, (8000, 2000, 2000), seed)
 
