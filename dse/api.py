@@ -48,6 +48,7 @@ OPTIONS = {
     "accuracy_floor": "search.accuracy_floor",
     "initial": "search.initial",
     "initial_designs": "search.initial_designs",
+    "neuron_shares": "search.neuron_shares",
     "surrogate": "search.surrogate",
     "racing": "search.racing",
     "jobs": "execution.jobs",
@@ -109,6 +110,7 @@ def explore(
     accuracy_floor: float | None = None,
     initial: str | None = None,
     initial_designs: int | None = None,
+    neuron_shares: Sequence[int] | None = None,
     surrogate: bool | None = None,
     racing: bool | None = None,
     plain: bool | None = None,
@@ -158,6 +160,8 @@ def explore(
         initial: `agn` (matched to learned tolerances), `sensitivity` (to measured losses of single layers), `uniform`
             or `random`.
         initial_designs: how many of these; a population by default.
+        neuron_shares: percents of a layer's neurons (output channels), the most resilient ones, that may get a cheaper
+            multiplier than its others, as `[25, 50, 75]`; by default all neurons of a layer have one multiplier.
         surrogate: simulate only offspring that a prediction of the loss cannot rule out.
         racing: stop simulating a design once it is beaten, with confidence, on the images so far.
         plain: plain ALWANN: random initial designs, no surrogate, no racing, but for what is asked for explicitly.

@@ -126,6 +126,9 @@ def explore(
     accuracy_floor: Annotated[float | None, option("Designs below are not wanted; 0 to 1.", SEARCH)] = None,
     initial: Annotated[str | None, option("agn, sensitivity, uniform or random.", SEARCH, metavar="NAME")] = None,
     initial_designs: Annotated[int | None, option("How many of these; a population by default.", SEARCH)] = None,
+    neuron_shares: Annotated[
+        str | None, option("Percents of a layer's neurons that may get a cheaper multiplier.", SEARCH, metavar="P,P,..")
+    ] = None,
     surrogate: Annotated[bool | None, option("Simulate only what a prediction cannot rule out.", SEARCH)] = None,
     racing: Annotated[bool | None, option("Stop simulating a design once it is beaten.", SEARCH)] = None,
     plain: Annotated[
@@ -153,6 +156,8 @@ def explore(
     from dse.api import configure, explore_config
     from dse.config import default_run_name
 
+    if neuron_shares is not None:
+        options["neuron_shares"] = _numbers(neuron_shares, "--neuron-shares", "25,50,75", number=int)
     config, text = configure(run_file, options)
     path = out or Path("runs") / default_run_name(config)
     with terminal.Watch() as watch, terminable():
@@ -224,9 +229,11 @@ def tolerances(
     terminal.print_tolerances(found, output_format, path=path)
 
 
-def _numbers(text: str | None, option: str, example: str) -> tuple[float, ...] | None:
+def _numbers(
+    text: str | None, option: str, example: str, *, number: type[int] | type[float] = float
+) -> tuple[float, ...] | None:
     try:
-        return None if text is None else tuple(float(word) for word in text.split(","))
+        return None if text is None else tuple(number(word) for word in text.split(","))
     except ValueError:
         raise ConfigError(f"{option} {text}: expected numbers with commas between them, as {example}") from None
 

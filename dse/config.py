@@ -32,6 +32,7 @@ Backend = Literal["auto", "factored", "rows", "permute", "columns", "direct", "g
 FilePath = Annotated[Path | None, Field(strict=False)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Count = Annotated[int, Field(ge=1)]
+Shares = Annotated[tuple[Annotated[int, Field(ge=1, le=99)], ...], Field(strict=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -105,8 +106,10 @@ class SearchConfig(_Table):
     """`evaluations` bounds the measured designs, `accuracy_floor` in [0, 1] is a constraint.
 
     `initial`: where NSGA-II starts; `initial_designs`: how many designs that gives, `None` is a population.
-    `surrogate`: simulate only offspring that a prediction cannot rule out; `racing`: stop simulating a design once it
-    is beaten on the images so far. Random initial designs without both are plain ALWANN.
+    `neuron_shares`: percents of a layer's neurons, the most resilient ones, that may get a cheaper multiplier than its
+    others; none: one multiplier a layer. `surrogate`: simulate only offspring that a prediction cannot rule out;
+    `racing`: stop simulating a design once it is beaten on the images so far. Random initial designs without both are
+    plain ALWANN.
     """
 
     method: Method = "nsga2"
@@ -117,6 +120,7 @@ class SearchConfig(_Table):
     accuracy_floor: Annotated[float, Field(ge=0, le=1)] | None = None
     initial: Initial = "agn"
     initial_designs: Count | None = None
+    neuron_shares: Shares = ()
     surrogate: bool = True
     racing: bool = True
 
@@ -262,6 +266,8 @@ def default_run_name(config: RunConfig) -> str:
     data = config.model_dump(mode="json", exclude={EXECUTION_TABLE})
     if config.data.top == 1:  # runs of before there was a choice keep their names
         del data["data"]["top"]
+    if not config.search.neuron_shares:
+        del data["search"]["neuron_shares"]
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]
     words = (config.network.name.rpartition(":")[2], config.data.dataset.rpartition(":")[2], digest)
     return "-".join(re.sub(r"[^\w.]+", "_", word) for word in words)

@@ -108,3 +108,16 @@ def test_run_name_follows_the_configuration():
 def test_default_name_is_that_of_runs_before_top_could_be_chosen():
     assert default_run_name(RunConfig()) == "digits_cnn-digits-dde13ac4"
     assert default_run_name(parse_config("[data]\ntop = 5")) != default_run_name(RunConfig())
+
+
+def test_neuron_shares():
+    assert parse_config("[search]\nneuron_shares = [25, 50]").search.neuron_shares == (25, 50)
+    for wrong in ("[0]", "[100]", "[2.5]", '["50"]', "50"):
+        with pytest.raises(ConfigError, match=r"\[search\] neuron_shares"):
+            parse_config(f"[search]\nneuron_shares = {wrong}")
+
+
+def test_runs_without_neuron_shares_keep_their_names():
+    plain, shared = RunConfig(), parse_config("[search]\nneuron_shares = [50]")
+    assert default_run_name(plain) == "digits_cnn-digits-dde13ac4"
+    assert default_run_name(shared) != default_run_name(plain)

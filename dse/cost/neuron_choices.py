@@ -49,14 +49,15 @@ class Choice:
 class NeuronChoices(Sequence[Choice]):
     """All multipliers of a library and composites of some, by ascending energy: what an assignment's entries index.
 
-    Composites are made of the multipliers that no other beats in both energy and error, thinned to `MAX_PAIRED` evenly
-    along that front, its ends (the cheapest and the exact one) included; of each two the cheaper one is `low`.
+    Composites are made of the multipliers that no other beats in both energy and error, thinned to `MAX_PAIRED` that
+    are far apart in energy, among them the cheapest and the exact one; of each two the cheaper one is `low`.
 
     Args:
         library: searchable.
         shares_pct: percents of neurons that get the cheaper multiplier, whole numbers in 1..99, all different; none:
             the library's multipliers alone.
-        errors: what a multiplier is off by, float [n_multipliers], for the front; by default `folded_error_std`.
+        errors: what a multiplier is off by, float [n_multipliers], for that front, inf to leave it out of composites;
+            by default `folded_error_std`.
 
     Attributes:
         library: as given.
@@ -208,9 +209,14 @@ def _paired(energies: NDArray[np.float64], errors: NDArray[np.float64]) -> list[
     """Multipliers that composites are made of, ascending."""
     if errors.shape != energies.shape:
         raise ShapeError(f"got errors {errors.shape}: expected ({len(energies)},), one a multiplier")
-    front = np.sort(front_indices(np.stack([energies, errors], axis=1)))
-    kept = np.unique(np.linspace(0, len(front) - 1, min(len(front), MAX_PAIRED)).round().astype(np.int64))
-    return [int(i) for i in front[kept]]
+    known = np.flatnonzero(errors < np.inf)
+    front = known[front_indices(np.stack([energies, errors], axis=1)[known])].tolist()  # ascending in energy
+    kept = list(dict.fromkeys([*front[:1], *front[-1:]]))
+    while len(kept) < min(len(front), MAX_PAIRED):
+        distance = np.abs(energies[front][:, None] - energies[kept][None, :]).min(axis=1)
+        distance[np.isin(front, kept)] = -1.0
+        kept.append(front[int(distance.argmax())])
+    return sorted(kept)
 
 
 def _checked_shares(shares_pct: Sequence[int]) -> tuple[int, ...]:

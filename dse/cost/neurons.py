@@ -28,33 +28,34 @@ class FreeNeurons:
 
     Attributes:
         workload: of the network and the library that the choices are made of.
-        share_rel: what a choice costs in a layer over what the exact network costs, float64 [n_layers, n_choices].
-        share_pj: the same in pJ for one input sample; NaN where the library's costs are not powers.
+        layer_energy_rel: what a choice costs in a layer for one input sample, in multiplications of the exact
+            multiplier, float64 [n_layers, n_choices].
+        layer_energy_pj: the same in pJ; NaN where the library's costs are not powers.
     """
 
     workload: Workload
-    share_rel: NDArray[np.float64]
-    share_pj: NDArray[np.float64]
+    layer_energy_rel: NDArray[np.float64]
+    layer_energy_pj: NDArray[np.float64]
     name: str = "free"
     n_tiles: None = None
     is_concurrent: bool = False
 
     def energy_rel(self, designs: Designs) -> NDArray[np.float64]:
         """See `Accelerator`."""
-        return self._total(designs, self.share_rel)
+        return self._total(designs, self.layer_energy_rel) / self.workload.total
 
     def energy_pj(self, designs: Designs) -> NDArray[np.float64]:
         """See `Accelerator`."""
-        return self._total(designs, self.share_pj)
+        return self._total(designs, self.layer_energy_pj)
 
     def throughput(self, designs: Designs) -> NDArray[np.float64]:
         """See `Accelerator`."""
         return self.workload.sequential_throughput(designs)
 
-    def _total(self, designs: Designs, shares: NDArray[np.float64]) -> NDArray[np.float64]:
-        n_layers, n_choices = shares.shape
+    def _total(self, designs: Designs, layer_energy: NDArray[np.float64]) -> NDArray[np.float64]:
+        n_layers, n_choices = layer_energy.shape
         assignments = check_assignments(designs.assignments, n_layers=n_layers, n_multipliers=n_choices)
-        return shares[np.arange(n_layers), assignments].sum(axis=1)
+        return layer_energy[np.arange(n_layers), assignments].sum(axis=1)
 
 
 def make_neuron_accelerator(
@@ -82,6 +83,6 @@ def make_neuron_accelerator(
     counts = workload.n_multiplications[:, None]
     return FreeNeurons(
         workload,
-        share_rel=counts / workload.total * choices.mixed(workload.energy_rel, low_weights),
-        share_pj=counts * choices.mixed(workload.energy_pj, low_weights),
+        layer_energy_rel=counts * choices.mixed(workload.energy_rel, low_weights),
+        layer_energy_pj=counts * choices.mixed(workload.energy_pj, low_weights),
     )

@@ -16,6 +16,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from dse import __version__
+from dse.cost.neuron_choices import parse_choice
 from dse.multipliers.library import Library
 from dse.reporting.live_line import LiveLine
 from dse.robustness.tolerances import Tolerances
@@ -324,6 +325,16 @@ def count_names(assignment: str) -> str:
     return ", ".join(f"{name} ({count})" for name, count in counts)
 
 
+def choice_text(name: str) -> str:
+    """A choice of neurons as people read it.
+
+    >>> choice_text("mul8u_1JFF+mul8u_DM1@50")
+    'mul8u_1JFF, mul8u_DM1 in the most resilient 50 %'
+    """
+    high, low, share_pct = parse_choice(name)
+    return f"{high}, {low} in the most resilient {share_pct} %" if share_pct else name
+
+
 def print_point(run: Run, point: int, output_format: Format) -> None:
     """The multiplier of every layer at one point."""
     table = run.assignment(point)
@@ -332,6 +343,8 @@ def print_point(run: Run, point: int, output_format: Format) -> None:
     tuned = finetuned_accuracies(run).get(point)
     if tuned is not None:
         title += f", {percent(tuned)} % fine-tuned"
+    if output_format == "table" and run.config.search.neuron_shares:
+        table["multiplier"] = table["multiplier"].map(choice_text)
     print_table(table, output_format, title=title)
 
 

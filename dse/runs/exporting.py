@@ -17,6 +17,7 @@ from dse.config import RunConfig
 from dse.errors import ConfigError, RunError
 from dse.runs.front import SEPARATOR
 from dse.runs.manifest import check_unchanged
+from dse.runs.neuron_shares import check_whole_layers
 from dse.runs.point_set import PointsDirectory, open_points
 from dse.runs.preparation import Inputs, Prepared, check_objects, prepare
 from dse.runs.results import Run, open_run
@@ -69,6 +70,7 @@ def export_points(
     """
     path, inputs = Path(path), inputs or Inputs()
     source = _of_set(path, point) if PointsDirectory(path).record.exists() else _of_run(path, point)
+    check_whole_layers(source.config, source.run.path, "an export")
     check_objects(source.config, inputs, source.run.path, "dse.export")
     if source.tuned.exists() and not untuned:
         source = source.finetuned()

@@ -33,6 +33,7 @@ from dse.runs.finetuned import (
 )
 from dse.runs.front import SEPARATOR, wilson_interval
 from dse.runs.manifest import check_unchanged, current_versions
+from dse.runs.neuron_shares import check_whole_layers
 from dse.runs.preparation import Inputs, Prepared, check_objects, prepare, training_images
 from dse.runs.results import Run, open_run
 from dse.runs.runner import threads_for
@@ -175,6 +176,7 @@ def finetune_points(
     directory = FinetuneDirectory(Path(out) if out is not None else target.source / FOLDER)
     directory.check(target.source, options)
     with RunLock(RunDirectory(directory.path)):
+    check_whole_layers(target.config, target.run.path, "fine-tuning")
         prepared = prepare(config, inputs)
         check_unchanged(target.run.manifest, prepared.hashes, target.run.path)
         threads = threads or threads_for(target.config, prepared) or available_cpus()

@@ -26,6 +26,7 @@ from dse.runs.journal import Journal, longest, read_journal
 from dse.runs.loop import require_exact
 from dse.runs.manifest import check_unchanged, current_versions
 from dse.runs.meter import Meter
+from dse.runs.neuron_shares import check_whole_layers
 from dse.runs.point_selection import Choice, Losses, Task, choose_points
 from dse.runs.point_set import (
     FOLDER,
@@ -124,6 +125,7 @@ def choose_operating_points(
             f"{run} is for the accelerator {opened.config.accelerator.kind!r}: operating points choose multipliers "
             "themselves, expected 'free'. Explore with --accelerator free first"
         )
+    check_whole_layers(opened.config, opened.path, "a choice of operating points")
     settings = settings.resolved(len(opened.manifest.multipliers))
     directory = PointsDirectory(Path(path) if path is not None else default_points_path(run, settings))
     directory.check(settings, opened.path)

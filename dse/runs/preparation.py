@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from dse.config import RunConfig
 from dse.cost.accelerators import Accelerator, make_accelerator
+from dse.cost.neuron_choices import NeuronChoices
+from dse.cost.neurons import make_neuron_accelerator
 from dse.errors import ConfigError, DataError, MultiplierError
 from dse.multipliers.library import Library, load_library
 from dse.robustness.tolerances import AgnSettings
 from dse.runs.execution import Evaluator
 from dse.runs.foreknowledge import ErrorPredictions, Guide, OnStep, Tolerances
+from dse.runs.neuron_shares import check_shares, divide_neurons
 from dse.search.space import Space, make_space
 
 _log = logging.getLogger("dse")
@@ -93,13 +96,13 @@ class NetworkGuide:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Everything a search needs, loaded and checked."""
+    """Everything a search needs, loaded and checked; `library` is what assignments index."""
 
     evaluator: Evaluator
     confirm_evaluator: Evaluator | None
     report_evaluator: Evaluator
     layers: Sequence[Any]
-    library: Library
+    library: Library | NeuronChoices
     accelerator: Accelerator
     space: Space
     hashes: dict[str, str]
@@ -128,13 +131,19 @@ def prepare(config: RunConfig, inputs: Inputs) -> Prepared:
     """Loads what the configuration names and checks that it fits together."""
     library = inputs.library if inputs.library is not None else _library(config)
     library = library.searchable()
-    loaded = _load(config, inputs, library)
-    layers = loaded.evaluator.layers
-    accelerator = make_accelerator(config.accelerator.kind, layers, library=library)
-    space = make_space(accelerator, len(layers), n_multipliers=len(library))
+    if config.search.neuron_shares:
+        check_shares(config, library)
+    loaded, choices = _load(config, inputs, library), library
+    layers, kind = loaded.evaluator.layers, config.accelerator.kind
+    if config.search.neuron_shares:
+        loaded, choices = divide_neurons(config, loaded, library)
+        accelerator = make_neuron_accelerator(kind, layers, choices)
+    else:
+        accelerator = make_accelerator(kind, layers, library=library)
+    space = make_space(accelerator, len(layers), n_multipliers=len(choices))
     hashes = {**loaded.hashes, "library": library.fingerprint, "evaluator": loaded.evaluator.fingerprint}
     return Prepared(
-        loaded.evaluator, loaded.confirm, loaded.report, layers, library, accelerator, space, hashes, loaded.guide,
+        loaded.evaluator, loaded.confirm, loaded.report, layers, choices, accelerator, space, hashes, loaded.guide,
         loaded.n_classes, loaded.data_files,
     )  # fmt: skip
 

@@ -69,8 +69,20 @@ def test_a_large_library_pairs_its_front():
         assert not ((errors < errors[m]) & (energies <= energies[m])).any()
 
 
+def test_pairs_are_far_apart_in_energy():
+    cost = [Cost(c, "mW", "fake", "made up") for c in (1.0, 1.1, 1.2, 1.3, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)]
+    tables = [exact_table(False) // 2**i * 2**i for i in range(9, -1, -1)]
+    members = zip(range(10), tables, cost, strict=True)
+    library = Library([Multiplier(f"m{i}", table, is_signed=False, cost=c) for i, table, c in members])
+    composites = [c for c in NeuronChoices(library, [50]) if c.share_pct]
+    paired = {c.low for c in composites} | {c.high for c in composites}
+    assert paired == {0, 3, 4, 5, 6, 7, 8, 9}
+
+
 def test_errors_may_be_given():
     library = fake_library()
+    left_out = NeuronChoices(library, [50], errors=[np.inf, 4, np.inf, 2, 0])
+    assert [c.name for c in left_out if c.share_pct] == ["t2+t6@50", "exact+t6@50", "exact+t2@50"]
     choices = NeuronChoices(library, [50], errors=[1, 9, 9, 9, 0])
     assert [c.name for c in choices if c.share_pct] == ["exact+t8@50"]
     with pytest.raises(ShapeError, match="one a multiplier"):

@@ -33,6 +33,7 @@ def test_plain_choices_cost_what_they_cost_without_neurons(choices):
     for name in ("energy_rel", "energy_pj", "throughput"):
         found, expected = getattr(ours, name)(Designs(of[rows])), getattr(plain, name)(Designs(rows))
         assert found == pytest.approx(expected)
+    assert ours.energy_rel(Designs(np.full((1, 2), choices.exact_index))) == 1.0
     assert ours.name == "free"
     assert ours.n_tiles is None
 
