@@ -19,6 +19,7 @@ from dse.recovery.operators import OperatorBank
 from dse.recovery.switchable import SwitchableNetwork, switchable_network
 from dse.recovery.table_layers import LearningNetwork
 from dse.robustness.error_model import predict_errors
+from dse.robustness.neuron_scores import Resilience
 from dse.robustness.resilience import characterize
 
 CHARACTERIZATION_IMAGES = 512
@@ -68,19 +69,31 @@ class NeuronNetwork:
         n_neurons = len(self.energy_pj)
         self._levels = np.zeros(n_neurons, dtype=np.int64)
         self._state = self._learner(self._levels).state()
+        self._resilience: Resilience | None = None
         self._tried: tuple[NDArray[np.int64], dict[str, Any]] | None = None
         exact = switchable_network(bank, self._rows(self._levels))
         self.accuracy_exact = float(exact.hits(validation, top=top).mean())
 
     def sensitivities(self) -> NDArray[np.float64]:
         """[ours] What errors of the same size relative to a layer's outputs do to the loss, by neuron."""
-        learner = self._learner(self._levels)
-        learner.begin_from(self._state)
-        images = self._training.subset(min(CHARACTERIZATION_IMAGES, self._training.n_images))
-        found = characterize(learner, learner.layers, self._bank.network.layers, images, device=self._bank.device)
         return np.concatenate(
-            [each.scores * np.sqrt(each.n_positions * np.mean(each.output_std**2)) for each in found.layers]
+            [each.scores * np.sqrt(each.n_positions * np.mean(each.output_std**2)) for each in self._found().layers]
         )
+
+    def scores(self) -> NDArray[np.float64]:
+        """Of the paper: mean magnitude of the slopes of the loss, of the network as last accepted, `[n_neurons]`."""
+        return np.concatenate(self._found().scores)
+
+    def _found(self) -> Resilience:
+        """Measured once for each accepted network."""
+        if self._resilience is None:
+            learner = self._learner(self._levels)
+            learner.begin_from(self._state)
+            images = self._training.subset(min(CHARACTERIZATION_IMAGES, self._training.n_images))
+            self._resilience = characterize(
+                learner, learner.layers, self._bank.network.layers, images, device=self._bank.device
+            )
+        return self._resilience
 
     def retrain(self, levels: NDArray[np.int64]) -> float:
         """Retrains the last accepted network with these levels; accuracy of its best epoch on the validation images."""
@@ -97,6 +110,7 @@ class NeuronNetwork:
     def accept(self) -> None:
         """Keeps what `retrain` made."""
         self._levels, self._state = self._tried
+        self._resilience = None
 
     def energy_rel(self, levels: NDArray[np.int64]) -> float:
         """Relative to the exact network on the same engine."""
@@ -116,6 +130,7 @@ class NeuronNetwork:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Takes such a state."""
         self._levels, self._state = np.array(state["levels"], dtype=np.int64), dict(state["network"])
+        self._resilience = None
 
     def _rows(self, levels: NDArray[np.int64]) -> NDArray[np.int64]:
         return self._multipliers[levels][None]

@@ -129,7 +129,7 @@ class Prepared:
 
 def prepare(config: RunConfig, inputs: Inputs) -> Prepared:
     """Loads what the configuration names and checks that it fits together."""
-    library = inputs.library if inputs.library is not None else _library(config)
+    library = inputs.library if inputs.library is not None else read_library(config)
     library = library.searchable()
     if config.search.neuron_shares:
         check_shares(config, library)
@@ -148,7 +148,8 @@ def prepare(config: RunConfig, inputs: Inputs) -> Prepared:
     )  # fmt: skip
 
 
-def _library(config: RunConfig) -> Library:
+def read_library(config: RunConfig) -> Library:
+    """What `[library]` names."""
     options = config.library
     library = load_library(options.path, is_signed=options.signed, allow_compile=options.compile_c)
     chosen = library.select(names=options.include) if options.include else library

@@ -24,7 +24,7 @@ class Slow(FakeEvaluator):
         time.sleep(0.01 * len(assignments))
         return super().correct(assignments, start, stop)
 
-preparation._library = lambda config: fake_library()
+preparation.read_library = lambda config: fake_library()
 preparation._load = lambda config, inputs, library: fake_load(Slow())
 run(parse_config("[search]\\npopulation_size = 12\\ngenerations = 10"), sys.argv[1])
 """
