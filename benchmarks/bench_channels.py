@@ -3,11 +3,13 @@
     python benchmarks/bench_channels.py ../shared/data/evoapprox --out results/axnn/channels.csv
 
 Layers are those of ResNet-20 on 32x32 pictures and of MobileNetV2 on 64x64 ones, with random weights. One thread,
-processor time, so that other work on the machine counts little; the three convolutions of a row are called in turn,
-and the fastest call of each counts. Rows "all" add up a network's layers.
+processor time, so that other work on the machine counts little; freed memory is kept, because fresh pages cost more
+than some layers and fall on whichever call comes first. The three convolutions of a row are called in turn, and the
+fastest call of each counts. Rows "all" add up a network's layers.
 """
 
 import argparse
+import ctypes
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ from dse.multipliers.library import load_library
 from dse.simulation.channels import prepare_channels
 from dse.simulation.ops import prepare, rescaled
 from dse.simulation.problem import IntegerConv, integer_conv
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 PAIRS = [("mul8u_1JFF", "mul8u_17KS"), ("mul8u_19DB", "mul8u_17KS"), ("mul8u_2AC", "mul8u_FTA")]
 """Exact and approximate, and approximate ones that differ in energy."""
@@ -90,6 +94,14 @@ def time_layer(layer: Layer, multipliers: list, share: float, *, n_images: int, 
     return best
 
 
+def _keep_freed_memory() -> None:
+    """Where the allocator is glibc's."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, 2**30)
+        mallopt(M_MMAP_THRESHOLD, 2**30)
+
+
 def main() -> None:
     """Times everything and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -99,6 +111,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    _keep_freed_memory()
     library, rows = load_library(options.library, is_signed=False), []
     sizes = {"n_images": options.images, "repeats": options.repeats}
     for network, layers in NETWORKS.items():
