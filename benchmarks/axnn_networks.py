@@ -81,11 +81,11 @@ def mnist(seed: int = 0) -> Splits:
 
 
 def digits(seed: int = 0) -> Splits:
-    """scikit-learn's 8x8 digits, float32 in [0, 1]: 597, 600 and 600."""
+    """scikit-learn's 8x8 digits, float32 in [0, 1]: 547, 800 and 450; fewer than 800 do not resolve 0.5 %."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    return _split(found.images[:, None].astype(np.float32) / 16, found.target, (597, 600, 600), seed)
+    return _split(found.images[:, None].astype(np.float32) / 16, found.target, (547, 800, 450), seed)
 
 
 def table(seed: int = 0) -> Splits:
@@ -134,10 +134,19 @@ def resnet20() -> nn.Module:
     return create_network("resnet20", weights=DATA / "weights" / "cifar10_resnet20.pt")
 
 
+def digits_cnn() -> nn.Module:
+    """That of the zoo with new weights: its own have seen some of the images that `digits` keeps for the search."""
+    network = create_network("digits_cnn", n_classes=10)
+    for module in network.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    return network
+
+
 APPLICATIONS = {
     "mlp_mnist": Application(lambda: Mlp(784, 128, 64, 10), mnist, 20),
     "lenet5_mnist": Application(lambda: create_network("lenet5"), mnist, 15),
-    "cnn_digits": Application(lambda: create_network("digits_cnn", n_classes=10), digits, 0),
+    "cnn_digits": Application(digits_cnn, digits, 60),
     "mlp_table": Application(lambda: Mlp(32, 128, 64, 8), table, 20),
     "cnn_sounds": Application(lambda: SoundNetwork(8), sounds, 12),
     "resnet20_cifar10": Application(resnet20, cifar10, 0),

@@ -101,6 +101,8 @@ def main() -> None:
     parser.add_argument("--affine-learning-rate", type=float, default=FinetuningSettings.affine_learning_rate)
     parser.add_argument("--batch-size", type=int, default=FinetuningSettings.batch_size)
     parser.add_argument("--augmentation", default=FinetuningSettings.augmentation)
+    parser.add_argument("--noise-epochs", type=int, default=0)
+    parser.add_argument("--noise-scale", type=float, default=FinetuningSettings.noise_scale)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -114,6 +116,7 @@ def main() -> None:
     settings = FinetuningSettings(
         epochs=options.epochs, learning_rate=options.learning_rate, batch_size=options.batch_size,
         affine_learning_rate=options.affine_learning_rate, augmentation=options.augmentation,
+        noise_epochs=options.noise_epochs, noise_scale=options.noise_scale,
     )  # fmt: skip
     designs = matched(prepared, [float(word) for word in options.coefficients.split(",") if word])
     if options.front is not None:

@@ -30,6 +30,9 @@ def finetune(
     gradient: str = DEFAULTS.gradient,
     private: str = DEFAULTS.private,
     patience: int | None = DEFAULTS.patience,
+    noise_epochs: int = DEFAULTS.noise_epochs,
+    noise_scale: float = DEFAULTS.noise_scale,
+    noise_learning_rate: float = DEFAULTS.noise_learning_rate,
     seed: int = DEFAULTS.seed,
     threads: int | None = None,
     device: str | None = None,
@@ -63,6 +66,10 @@ def finetune(
         private: what each operating point owns: "affine" (scale and bias of every channel), "bias", or "auto": affine
             where the network has BatchNorm.
         patience: epochs without a better validation accuracy after which it stops; None: never.
+        noise_epochs: before all that, passes over the training images through exact products under noise as large as
+            the errors of the design, see `dse.recovery.hardening`.
+        noise_scale: of this noise, relative to the errors.
+        noise_learning_rate: as `learning_rate`, in these passes.
         seed: of order and augmentation of the images.
         threads: of this process; by default as the run has them.
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N"; by default as the run has it. Learning on
@@ -83,6 +90,7 @@ def finetune(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, affine_learning_rate=affine_learning_rate,
         distillation=distillation, temperature=temperature, augmentation=augmentation,
         reconstruction=reconstruction, gradient=gradient, private=private, patience=patience, seed=seed,
+        noise_epochs=noise_epochs, noise_scale=noise_scale, noise_learning_rate=noise_learning_rate,
     )  # fmt: skip
     return finetune_and_draw(
         getattr(path, "path", path), FinetuneOptions(settings, training_images, validation_images), points=points,

@@ -327,6 +327,13 @@ def finetune(
     patience: Annotated[
         int, _default("Epochs without a better one before it stops, 0 for never", "patience")
     ] = TUNING.patience or 0,
+    noise_epochs: Annotated[
+        int, _default("Passes before, under noise as large as the errors", "noise_epochs")
+    ] = TUNING.noise_epochs,
+    noise_scale: Annotated[float, _default("Of this noise", "noise_scale")] = TUNING.noise_scale,
+    noise_learning_rate: Annotated[
+        float, _default("As --learning-rate, in these passes", "noise_learning_rate")
+    ] = TUNING.noise_learning_rate,
     seed: Annotated[int, _default("Same seed, same result", "seed")] = TUNING.seed,
     threads: Annotated[int | None, option("Of this process; default as the run.", EXECUTION)] = None,
     device: Annotated[
@@ -349,7 +356,8 @@ def finetune(
     settings = FinetuningSettings(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, affine_learning_rate=affine_learning_rate,
         distillation=distillation, temperature=temperature, augmentation=augmentation, reconstruction=reconstruction,
-        gradient=gradient, private=private, patience=patience or None, seed=seed,
+        gradient=gradient, private=private, patience=patience or None, seed=seed, noise_epochs=noise_epochs,
+        noise_scale=noise_scale, noise_learning_rate=noise_learning_rate,
     )  # fmt: skip
     options = FinetuneOptions(settings, training_images, validation_images)
     with LiveLine(terminal.make_console(to_stderr=True)) as line, terminable():

@@ -402,7 +402,7 @@ def test_every_option_of_fine_tuning_reaches_the_settings(dse, fakes, monkeypatc
     values = {
         "epochs": 7, "batch_size": 9, "learning_rate": 0.5, "affine_learning_rate": 0.25, "distillation": 0.75,
         "temperature": 5.0, "augmentation": "flip", "reconstruction": False, "gradient": "smoothed", "private": "bias",
-        "patience": 6, "seed": 4,
+        "patience": 6, "seed": 4, "noise_epochs": 3, "noise_scale": 1.25, "noise_learning_rate": 0.125,
     }  # fmt: skip
     assert values.keys() == {field.name for field in fields(FinetuningSettings)}
     calls, devices = [], []

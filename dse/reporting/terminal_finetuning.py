@@ -33,6 +33,11 @@ class FinetuneWatch:
         self._name, self._n_left, self._accuracy, self._stepped_at = name, n_left, "", None
         self._line.update(f"{name}: measuring")
 
+    def on_hardening(self, n_done: int, n_steps: int, loss: float) -> None:
+        """See `FinetuneObserver`."""
+        text = f"{self._name}: learning to bear noise, step {n_done} of {n_steps}, loss {loss:.4f}"
+        self._line.update(text, n_done=n_done, n_total=n_steps)
+
     def on_layer(self, n_done: int, n_layers: int) -> None:
         """See `FinetuneObserver`."""
         text = f"{self._name}: choosing weights for their tables, layer {n_done} of {n_layers}"

@@ -131,11 +131,12 @@ class FinetuneDirectory:
         if not self._is_begun:
             return
         record, now = self.read(), options.to_dict()
+        stored = FinetuneOptions().to_dict() | record["settings"]  # of settings that were not there then, the default
         before = Path(os.path.normpath(self.path.resolve() / record["source"]))
         changed = [
-            f"{option_name(key)} was {record['settings'].get(key)}, is now {value}"
+            f"{option_name(key)} was {stored[key]}, is now {value}"
             for key, value in now.items()
-            if record["settings"].get(key) != value
+            if stored[key] != value
         ]
         if before != source.resolve():
             changed.append(f"they are of {before}, not of {source}")

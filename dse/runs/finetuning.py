@@ -71,6 +71,9 @@ class FinetuneObserver(Protocol):
     def on_job(self, name: str, n_left: int) -> None:
         """A point (or a set of them) begins, or goes on from its checkpoint; `n_left` of them come after it."""
 
+    def on_hardening(self, n_done: int, n_steps: int, loss: float) -> None:
+        """A step of learning to bear noise is done, before weights are chosen."""
+
     def on_layer(self, n_done: int, n_layers: int) -> None:
         """The weights of some layers are chosen for their tables, before learning."""
 
@@ -91,6 +94,9 @@ class SilentFinetuning:
         """See `FinetuneObserver`."""
 
     def on_job(self, name: str, n_left: int) -> None:
+        """See `FinetuneObserver`."""
+
+    def on_hardening(self, n_done: int, n_steps: int, loss: float) -> None:
         """See `FinetuneObserver`."""
 
     def on_layer(self, n_done: int, n_layers: int) -> None:
@@ -170,13 +176,13 @@ def finetune_points(
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads is {threads}: expected at least 1")
     target = find_target(Path(path), points, assignments)
+    check_whole_layers(target.config, target.run.path, "fine-tuning")
     check_objects(target.config, inputs, target.run.path, "dse.finetune")
     config = on_device(target.config, device)
     _check_device(config)
     directory = FinetuneDirectory(Path(out) if out is not None else target.source / FOLDER)
     directory.check(target.source, options)
     with RunLock(RunDirectory(directory.path)):
-    check_whole_layers(target.config, target.run.path, "fine-tuning")
         prepared = prepare(config, inputs)
         check_unchanged(target.run.manifest, prepared.hashes, target.run.path)
         threads = threads or threads_for(target.config, prepared) or available_cpus()
@@ -367,8 +373,8 @@ class _Finetuning:
         checkpoint = self.directory.checkpoint(job.stem)
         tuned = finetune(
             self._bank, rows, self._training, self._validation, self.options.settings,
-            top=self.target.config.data.top, checkpoint=checkpoint, on_layer=self.observer.on_layer,
-            on_step=self.observer.on_step,
+            top=self.target.config.data.top, checkpoint=checkpoint,
+            on_hardening=self.observer.on_hardening, on_layer=self.observer.on_layer, on_step=self.observer.on_step,
             on_epoch=lambda epoch: self.observer.on_epoch(epoch.epoch, epoch.accuracies),
         )  # fmt: skip
         path = self.directory.network(job.stem)
