@@ -10,7 +10,7 @@ A composite is written `high+low@50`: half of the neurons through `low`.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -130,8 +130,7 @@ class NeuronChoices(Sequence[Choice]):
         >>> NeuronChoices(builtin_library().select(names=["u8_exact", "u8_trunc8"]).searchable(), [25]).n_low(10)
         array([0, 3, 0])
         """
-        shares = np.array([c.share_pct for c in self], dtype=np.int64)
-        return (shares * n_outputs + 50) // 100
+        return n_low(np.array([c.share_pct for c in self], dtype=np.int64), n_outputs)
 
     def low_weights(self, importances: Sequence[ArrayLike]) -> NDArray[np.float64]:
         """Part of a layer's importance that lies on the neurons of `low`, float64 [n_layers, n_choices].
@@ -181,6 +180,27 @@ def parse_choice(name: str) -> tuple[str, str, int]:
     if not (high and low and share.isdecimal()):
         raise MultiplierError(f"{name!r}: expected a name, or two and a share as in 'high+low@50'")
     return high, low, int(share)
+
+
+def n_low(share_pct: NDArray[np.int64] | int, n_outputs: int) -> NDArray[np.int64] | int:
+    """How many of `n_outputs` neurons a share of them is, halves rounded up."""
+    return (share_pct * n_outputs + 50) // 100
+
+
+def choice_energy(name: str, energies: Mapping[str, float], n_outputs: int) -> float:
+    """Energy of a multiplication in a layer of `n_outputs` neurons, on average over them, in the unit of `energies`.
+
+    Args:
+        name: of a choice, see `parse_choice`.
+        energies: of the multipliers, by name.
+        n_outputs: at least 1.
+
+    >>> choice_energy("high+low@25", {"high": 1.0, "low": 0.0}, 10)
+    0.7
+    """
+    high, low, share_pct = parse_choice(name)
+    part = n_low(share_pct, n_outputs) / n_outputs
+    return (1 - part) * energies[high] + part * energies[low]
 
 
 def folded_error_std(library: Library) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dse.config import RunConfig, load_config
+from dse.cost.neuron_choices import choice_energy
 from dse.errors import RunError
 from dse.objectives import ACCURACY
 from dse.pareto import nondominated
@@ -142,7 +143,8 @@ class Run:
         """The multiplier of every layer for a point of the front.
 
         Returns:
-            One row a layer: layer, kind, n_multiplications, multiplier, energy_rel (of the multiplier),
+            One row a layer: layer, kind, n_multiplications, multiplier, energy_rel (of the multiplier; the mean over
+            the neurons where two share them),
             energy_share_pct (of this design's multiplication energy), saved_share_pct (of the exact network's energy,
             saved in this layer); with tiles, also tile.
         """
@@ -150,7 +152,11 @@ class Run:
         energies: Mapping[str, float] = {m["name"]: m["energy_rel"] for m in self.manifest.multipliers}
         table = self.layers[["name", "kind", "n_multiplications"]].rename(columns={"name": "layer"})
         table["multiplier"] = row["assignment"].split(SEPARATOR)
-        table["energy_rel"] = table["multiplier"].map(energies).astype(float)
+        if self.config.search.neuron_shares:
+            pairs = zip(table["multiplier"], self.layers["n_neurons"], strict=True)
+            table["energy_rel"] = [choice_energy(name, energies, int(n)) for name, n in pairs]
+        else:
+            table["energy_rel"] = table["multiplier"].map(energies).astype(float)
         energy = table["n_multiplications"] * table["energy_rel"]
         table["energy_share_pct"] = 100 * energy / max(energy.sum(), 1e-300)
         saved = table["n_multiplications"] * (1 - table["energy_rel"])

@@ -108,10 +108,7 @@ def _record(directory: RunDirectory, config: RunConfig, prepared: Prepared, conf
     energies = prepared.library.energy_rel
     manifest = Manifest(
         hashes=prepared.hashes,
-        layers=tuple(
-            {"name": layer.name, "kind": layer.kind, "n_multiplications": int(layer.n_multiplications)}
-            for layer in prepared.layers
-        ),
+        layers=tuple(_layer_record(layer, config) for layer in prepared.layers),
         multipliers=tuple(
             {"name": m.name, "energy_rel": float(e), "key": m.key}
             for m, e in zip(prepared.library, energies, strict=True)
@@ -128,6 +125,12 @@ def _record(directory: RunDirectory, config: RunConfig, prepared: Prepared, conf
     directory.claim(config, config_text)
     if not directory.manifest.exists():
         replace_file(directory.manifest, manifest.to_json())
+
+
+def _layer_record(layer: Any, config: RunConfig) -> dict[str, Any]:
+    """What a run keeps of a layer; its neurons only where they are divided."""
+    record = {"name": layer.name, "kind": layer.kind, "n_multiplications": int(layer.n_multiplications)}
+    return record | ({"n_neurons": int(layer.weight_shape[0])} if config.search.neuron_shares else {})
 
 
 def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, observer: Observer) -> None:

@@ -137,4 +137,4 @@ def use_fakes(monkeypatch: Any, evaluator: FakeEvaluator) -> None:
     from dse.runs import preparation
 
     monkeypatch.setattr(preparation, "_load", lambda config, inputs, library: fake_load(evaluator))
-    monkeypatch.setattr(preparation, "_library", lambda config: fake_library())
+    monkeypatch.setattr(preparation, "read_library", lambda config: fake_library())

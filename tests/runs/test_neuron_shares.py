@@ -124,6 +124,17 @@ def test_manifests_of_runs_without_shares_are_as_before(tmp_path):
     assert "neuron rankings" not in json.loads((plain.path / "manifest.json").read_text())["hashes"]
 
 
+def test_energies_of_layers_add_up(finished):
+    for _, row in finished.front.iterrows():
+        table = finished.assignment(row["point"])
+        total = (table["energy_rel"] * table["n_multiplications"]).sum() / table["n_multiplications"].sum()
+        assert total == pytest.approx(row["energy_rel"])
+    name = next(m["name"] for m in finished.manifest.multipliers if parse_choice(m["name"])[2])
+    shown = replace_front(finished, finished.front.iloc[:1].assign(point=0, assignment=";".join([name] * 5)))
+    assert finished.layers["n_neurons"].tolist()[-1] == 10
+    assert shown.assignment(0)["energy_rel"].nunique() == 1  # even numbers of neurons
+
+
 def test_a_point_is_printed_readably(finished, capsys):
     name = next(m["name"] for m in finished.manifest.multipliers if parse_choice(m["name"])[2])
     composite = finished.front.iloc[:1].assign(point=0, assignment=";".join([name] * 5))
