@@ -351,3 +351,14 @@ def test_names_that_the_library_lost(run):
     front.to_csv(run.path / "front.csv", index=False)
     with pytest.raises((ConfigError, MultiplierError), match="point_0: .*u9"):
         finetune_points(run.path, OPTIONS, points=0)
+
+
+def test_settings_of_earlier_versions_are_the_defaults_now(run, tmp_path):
+    before = finetune_points(run.path, OPTIONS, points="0", out=tmp_path / "tuned")
+    record = tmp_path / "tuned" / "finetuning.json"
+    stored = json.loads(record.read_text())
+    for name in ("noise_epochs", "noise_scale", "noise_learning_rate"):
+        del stored["settings"][name]
+    record.write_text(json.dumps(stored))
+    again = finetune_points(run.path, OPTIONS, points="0", out=tmp_path / "tuned")
+    pd.testing.assert_frame_equal(again.table, before.table)
