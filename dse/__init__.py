@@ -15,6 +15,7 @@ _HOMES = {
     "Library": "dse.multipliers.library",
     "Multiplier": "dse.multipliers.multiplier",
     "Run": "dse.runs.results",
+    "axnn": "dse.api_neurons",
     "evaluate": "dse.api",
     "explore": "dse.api",
     "export": "dse.api",
@@ -38,6 +39,7 @@ __all__ = [
     "Multiplier",
     "Run",
     "__version__",
+    "axnn",
     "evaluate",
     "explore",
     "export",
@@ -56,7 +58,7 @@ __all__ = [
 if TYPE_CHECKING:
     from dse.api import evaluate, explore, export, tolerances
     from dse.api_finetuning import finetune
-    from dse.api_neurons import resilience
+    from dse.api_neurons import axnn, resilience
     from dse.api_points import operating_points
     from dse.errors import DseError
     from dse.exported.reader import ExportedNetwork, load_exported

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dse import __version__, cli_neurons
+from dse import __version__, cli_axnn, cli_neurons
 from dse.cli_options import (
     EXECUTION,
     EXIT_INTERRUPTED,
@@ -28,10 +28,11 @@ from dse.cli_options import (
     RunFile,
     SchemeName,
     Weights,
+    numbers,
     option,
     terminable,
 )
-from dse.errors import ConfigError, DseError
+from dse.errors import DseError
 from dse.recovery.finetuning_settings import FinetuningSettings
 from dse.reporting import terminal
 from dse.reporting.live_line import LiveLine
@@ -157,7 +158,7 @@ def explore(
     from dse.config import default_run_name
 
     if neuron_shares is not None:
-        options["neuron_shares"] = _numbers(neuron_shares, "--neuron-shares", "25,50,75", number=int)
+        options["neuron_shares"] = numbers(neuron_shares, "--neuron-shares", "25,50,75", number=int)
     config, text = configure(run_file, options)
     path = out or Path("runs") / default_run_name(config)
     with terminal.Watch() as watch, terminable():
@@ -220,7 +221,7 @@ def tolerances(
     path = out or default_sweep_path(config)
     with terminal.SweepWatch() as watch, terminable():
         try:
-            values = _numbers(coefficients, "--coefficients", "0.1,0.2,0.5")
+            values = numbers(coefficients, "--coefficients", "0.1,0.2,0.5")
             found = sweep_config(config, values, device=device, out=path, watch=watch)
         except KeyboardInterrupt:
             watch.close()
@@ -229,16 +230,8 @@ def tolerances(
     terminal.print_tolerances(found, output_format, path=path)
 
 
-def _numbers(
-    text: str | None, option: str, example: str, *, number: type[int] | type[float] = float
-) -> tuple[float, ...] | None:
-    try:
-        return None if text is None else tuple(number(word) for word in text.split(","))
-    except ValueError:
-        raise ConfigError(f"{option} {text}: expected numbers with commas between them, as {example}") from None
-
-
 app.command()(cli_neurons.resilience)
+app.command()(cli_axnn.axnn)
 
 
 @app.command("operating-points")
@@ -279,8 +272,8 @@ def operating_points(
     from dse.runs.point_set import PointSettings
 
     settings = PointSettings(
-        multipliers, points, method, _numbers(scales, "--scales", "0.3,1,2"),
-        _numbers(max_loss, "--max-loss", "0.3,1,2.3"), accuracy_floor, evaluations, seed, coefficient,
+        multipliers, points, method, numbers(scales, "--scales", "0.3,1,2"),
+        numbers(max_loss, "--max-loss", "0.3,1,2.3"), accuracy_floor, evaluations, seed, coefficient,
     )  # fmt: skip
     with terminable():
         try:

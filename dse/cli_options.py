@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from dse.errors import ConfigError
+
 EXIT_INTERRUPTED = 130
 
 INPUT, INTEGER, SEARCH, EXECUTION = "Network, data, multipliers", "Quantization and recovery", "Search", "Execution"
@@ -30,6 +32,20 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How the table is
 def option(help_text: str, panel: str, *names: str, metavar: str | None = None) -> Any:
     """An option without a default of its own, in a panel of the help text."""
     return typer.Option(*names, help=help_text, rich_help_panel=panel, metavar=metavar, show_default=False)
+
+
+def numbers(
+    text: str | None, option: str, example: str, *, number: type[int] | type[float] = float
+) -> tuple[float, ...] | None:
+    """The value of an option that takes several; `example` is one.
+
+    Raises:
+        ConfigError: something else than numbers.
+    """
+    try:
+        return None if text is None else tuple(number(word) for word in text.split(","))
+    except ValueError:
+        raise ConfigError(f"{option} {text}: expected numbers with commas between them, as {example}") from None
 
 
 @contextmanager

@@ -37,6 +37,7 @@ LAYERS = {
     "api_neurons": 6,
     "api_points": 6,
     "cli": 6,
+    "cli_axnn": 6,
     "cli_neurons": 6,
     "cli_options": 6,
     "__main__": 6,

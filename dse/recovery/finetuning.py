@@ -154,6 +154,7 @@ class Learning:
         bank, assignments, training, validation, settings, top, checkpoint: see there.
         start: state of a `LearningNetwork` to begin with, weights and vectors of another design.
         sigmas: noise to learn under, float32 `[C_out]` of every layer; then the last epoch counts, not the best.
+        statistics_images: that it is prepared on, see `STATISTICS_IMAGES`.
     """
 
     def __init__(
@@ -168,7 +169,9 @@ class Learning:
         checkpoint: Path | None,
         start: Mapping[str, Any] | None = None,
         sigmas: Sequence[torch.Tensor] | None = None,
+        statistics_images: int = STATISTICS_IMAGES,
     ):
+        self._n_statistics = statistics_images
         self._bank, self._assignments, self._top, self._sigmas = bank, assignments, top, sigmas
         self._training, self._validation, self._settings, self._path = training, validation, settings, checkpoint
         self._key = finetuning_key(bank, assignments, training, validation, settings, top=top)
@@ -233,7 +236,7 @@ class Learning:
         """Looks at the design as it is, then prepares it for learning; the better one is the best so far."""
         untuned = self._measured(self._untuned, 0)
         self._history.append(untuned)
-        images = self._training.subset(min(STATISTICS_IMAGES, self._training.n_images))
+        images = self._training.subset(min(self._n_statistics, self._training.n_images))
         hardening = self._hardening(images)
         if hardening is None:
             self._prepare(self._learner, self._exact, images, on_layer)

@@ -25,6 +25,9 @@ from dse.robustness.resilience import characterize
 CHARACTERIZATION_IMAGES = 512
 """Training images that sensitivities are measured on, at most."""
 
+STATISTICS_IMAGES = 512
+"""Those that a retraining is prepared on: fewer than for a design by itself, as attempts are many and steps small."""
+
 
 class NeuronNetwork:
     """What `dse.search.neurons.Neurons` asks for.
@@ -99,7 +102,7 @@ class NeuronNetwork:
         """Retrains the last accepted network with these levels; accuracy of its best epoch on the validation images."""
         learning = Learning(
             self._bank, self._rows(levels), self._training, self._validation, self._settings, top=self._top,
-            checkpoint=self._checkpoint, start=self._state,
+            checkpoint=self._checkpoint, start=self._state, statistics_images=STATISTICS_IMAGES,
         )  # fmt: skip
         found = learning.run(self._on_step)
         self._tried = levels.copy(), copy.deepcopy(learning.state)

@@ -12,6 +12,7 @@ loses what a retraining did since its last checkpoint; what comes of it all is t
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -204,6 +205,7 @@ def design_neurons(
         directory.check(config, options)
         work = _Work.load(config, options, inputs, levels, device)
         check_bounds(options.settings.bounds, work.validation.n_images)
+        _ = work.engine  # says what is wrong with the levels
         key = directory.claim(config, options, work.hashes)
         if config.execution.threads:
             limit_threads(config.execution.threads)
@@ -238,6 +240,11 @@ class _Work:
         validation = splits.search.subset(min(options.validation_images, splits.search.n_images))
         return cls(config, options, levels, integer, ranges, training, validation, splits.report, device)
 
+    @cached_property
+    def engine(self) -> QualityConfigurableEngine:
+        """What neurons cost."""
+        return QualityConfigurableEngine(self.network.layers, self.levels.levels)
+
     @property
     def hashes(self) -> dict[str, str]:
         """Of all that decides the result."""
@@ -258,9 +265,8 @@ class _Work:
             self.network, self.levels.library, self.ranges, recovery=recovery, backend=self.config.execution.backend,
             device=find_device(self.device),
         )  # fmt: skip
-        engine = QualityConfigurableEngine(self.network.layers, self.levels.levels)
         return NeuronNetwork(
-            bank, engine, np.array(self.levels.positions), self.training, self.validation, self.options.retraining,
+            bank, self.engine, np.array(self.levels.positions), self.training, self.validation, self.options.retraining,
             top=self.config.data.top, checkpoint=checkpoint, on_step=on_step,
         )  # fmt: skip
 

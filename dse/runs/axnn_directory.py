@@ -72,8 +72,8 @@ class AxnnOptions:
         for bits in self.bits:
             if not FEWEST_BITS <= bits < FULL_BITS:
                 raise ConfigError(
-                    f"a level of {bits} bits: expected {FEWEST_BITS} to {FULL_BITS - 1} bits, fewer than the "
-                    f"{FULL_BITS} of the exact network; choose others with --levels"
+                    f"a level of bits {bits}: expected {FEWEST_BITS} to {FULL_BITS - 1}, fewer than the {FULL_BITS} of "
+                    "the exact network; choose others with --levels"
                 )
         if not self.bits or list(self.bits) != sorted(set(self.bits), reverse=True):
             raise ConfigError(f"levels {self.bits}: expected numbers of bits that fall, as 7,6,5,4,3,2")
