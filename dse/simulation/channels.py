@@ -146,22 +146,19 @@ def _together(
     backend: str,
 ) -> NativeConv | None:
     """All channels by one native kernel, where that is asked for or the fastest; `table_of` int64 `[C_out]`."""
-    if backend not in ("auto", *KERNELS):
+    tables, bytes_of = np.stack([m.table for m in multipliers]), table_of.to(torch.uint8)
+    if backend in KERNELS:
+        library = [library_for(backend, m) for m in multipliers][0]
+        made = KERNELS[backend].of(tables, problem.x_low)
+        return NativeConv(problem, tables, lambda positions: made, library, table_of=bytes_of)
+    library = load()
+    if backend != "auto" or library is None:
         return None
-    library = load() if backend == "auto" else [library_for(backend, m) for m in multipliers][0]
-    if library is None:
+    plan = Plan(problem, tables, None, library)
+    apart = [min(_plan(part, m, library).estimates().values()) for part, m in zip(parts, multipliers, strict=True)]
+    if sum(apart) + plan.merge_seconds() < plan.native_seconds():
         return None
-    tables = np.stack([m.table for m in multipliers])
-    if backend == "auto":
-        plan = Plan(problem, tables, None, library)
-        apart = [min(_plan(part, m, library).estimates().values()) for part, m in zip(parts, multipliers, strict=True)]
-        if sum(apart) + plan.merge_seconds() < plan.native_seconds():
-            return None
-        choose = plan.choose_kernel
-    else:
-        kernel = KERNELS[backend].of(tables, problem.x_low)
-        choose = lambda positions: kernel  # noqa: E731
-    return NativeConv(problem, tables, choose, library, table_of=table_of.to(torch.uint8))
+    return NativeConv(problem, tables, plan.choose_kernel, library, table_of=bytes_of)
 
 
 def _plan(problem: IntegerConv, multiplier: Multiplier, library: NativeLibrary) -> Plan:
