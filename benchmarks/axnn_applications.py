@@ -45,7 +45,7 @@ FEW: dict[str, Any] = {"group_share": 0.5, "smallest_share": 0.1}
 SETTINGS: dict[str, dict[str, Any]] = dict.fromkeys(APPLICATIONS, FEW) | {
     "resnet20_cifar10": {
         "group_share": 0.5, "smallest_share": 0.125, "levels": (6, 5, 4, 3, 2), "training_images": 1536,
-        "validation_images": 1000, "retraining": replace(RETRAINING, epochs=1, augmentation="crop-flip"),
+        "retraining": replace(RETRAINING, epochs=1, learning_rate=1e-4, affine_learning_rate=3e-4),
     }
 }  # fmt: skip
 """Of `dse.axnn`."""

@@ -143,6 +143,7 @@ def axnn(
     group_share: float = DESIGN.group_share,
     smallest_share: float = DESIGN.smallest_share,
     order: str = DESIGN.order,
+    confidence: float = DESIGN.confidence,
     training_images: int | None = None,
     validation_images: int = VALIDATION_IMAGES,
     retraining: FinetuningSettings = RETRAINING,
@@ -185,6 +186,7 @@ def axnn(
         group_share: energy of the neurons lowered at a time, share of all of it at full precision.
         smallest_share: groups below this are not halved any more, but stay as they are.
         order: which neurons come next: "harm" for the energy they save, or "score", the paper's.
+        confidence: standard errors by which the loss on the validation images must be below the bound; 0: none.
         training_images: to retrain on; all of the part of the data that calibrates by default.
         validation_images: of the search images, at most, that bounds are about.
         retraining: of each attempt.
@@ -227,7 +229,8 @@ def axnn(
     config, _ = configure(run_file, given, keys=AXNN_OPTIONS)
     options = axnn_options(
         bounds, levels=levels, multipliers=multipliers or (), group_share=group_share, smallest_share=smallest_share,
-        order=order, training_images=training_images, validation_images=validation_images, retraining=retraining,
+        order=order, confidence=confidence, training_images=training_images, validation_images=validation_images,
+        retraining=retraining,
     )  # fmt: skip
     return design_and_draw(config, options, device=device, objects=objects, out=out, watch=watch)
 
@@ -240,6 +243,7 @@ def axnn_options(
     group_share: float = DESIGN.group_share,
     smallest_share: float = DESIGN.smallest_share,
     order: str = DESIGN.order,
+    confidence: float = DESIGN.confidence,
     training_images: int | None = None,
     validation_images: int = VALIDATION_IMAGES,
     retraining: FinetuningSettings = RETRAINING,
@@ -248,7 +252,7 @@ def axnn_options(
     if not bounds or list(bounds) != sorted(set(bounds)) or not 0 < bounds[0] <= bounds[-1] < 100:
         text = ", ".join(f"{bound:g}" for bound in bounds)
         raise ConfigError(f"bounds {text}: expected percents above 0 and below 100, ascending, as 0.5, 2.5, 7.5")
-    settings = AxnnSettings(tuple(bound / 100 for bound in bounds), group_share, smallest_share, order)
+    settings = AxnnSettings(tuple(bound / 100 for bound in bounds), group_share, smallest_share, order, confidence)
     return AxnnOptions(settings, retraining, tuple(levels), tuple(multipliers), training_images, validation_images)
 
 

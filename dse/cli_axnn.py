@@ -59,6 +59,9 @@ def axnn(
     order: Annotated[
         str, option("harm (for the energy saved) or score (the paper's).", NEURONS, metavar="NAME")
     ] = DESIGN.order,
+    confidence: Annotated[
+        float, option(f"Standard errors below the bound; default {DESIGN.confidence:g}.", NEURONS)
+    ] = DESIGN.confidence,
     epochs: Annotated[
         int, option(f"Passes over the training images an attempt; default {RETRAINING.epochs}.", LEARNING)
     ] = RETRAINING.epochs,
@@ -122,8 +125,8 @@ def axnn(
         numbers(bounds, "--bounds", "0.5,2.5,7.5"),
         levels=LEVELS if levels is None else numbers(levels, "--levels", "7,6,5,4,3,2", number=int),
         multipliers=() if multipliers is None else [name.strip() for name in multipliers.split(",")],
-        group_share=group_share, smallest_share=smallest_share, order=order, training_images=training_images,
-        validation_images=validation_images, retraining=retraining,
+        group_share=group_share, smallest_share=smallest_share, order=order, confidence=confidence,
+        training_images=training_images, validation_images=validation_images, retraining=retraining,
     )  # fmt: skip
     config, _ = configure(run_file, {k: v for k, v in given.items() if k in AXNN_OPTIONS}, keys=AXNN_OPTIONS)
     path = out or default_axnn_path(config)

@@ -75,7 +75,8 @@ class NeuronNetwork:
         self._resilience: Resilience | None = None
         self._tried: tuple[NDArray[np.int64], dict[str, Any]] | None = None
         exact = switchable_network(bank, self._rows(self._levels))
-        self.accuracy_exact = float(exact.hits(validation, top=top).mean())
+        self._exact_hits = exact.hits(validation, top=top)[0]
+        self.accuracy_exact = float(self._exact_hits.mean())
 
     def sensitivities(self) -> NDArray[np.float64]:
         """[ours] What errors of the same size relative to a layer's outputs do to the loss, by neuron."""
@@ -110,6 +111,13 @@ class NeuronNetwork:
             self._checkpoint.unlink(missing_ok=True)
         return found.history[found.best_epoch].accuracy
 
+    def loss_error(self) -> float:
+        """Standard error of what the last retrained network loses: of the mean of `hit(exact) - hit(network)`."""
+        levels, state = self._tried
+        hits = self._frozen(levels, state).hits(self._validation, top=self._top)[0]
+        lost = self._exact_hits.astype(np.float64) - hits
+        return float(lost.std() / np.sqrt(len(lost)))
+
     def accept(self) -> None:
         """Keeps what `retrain` made."""
         self._levels, self._state = self._tried
@@ -122,9 +130,7 @@ class NeuronNetwork:
     @property
     def network(self) -> SwitchableNetwork:
         """As last accepted."""
-        learner = self._learner(self._levels)
-        learner.begin_from(self._state)
-        return learner.frozen()
+        return self._frozen(self._levels, self._state)
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, for a checkpoint."""
@@ -134,6 +140,11 @@ class NeuronNetwork:
         """Takes such a state."""
         self._levels, self._state = np.array(state["levels"], dtype=np.int64), dict(state["network"])
         self._resilience = None
+
+    def _frozen(self, levels: NDArray[np.int64], state: Mapping[str, Any]) -> SwitchableNetwork:
+        learner = self._learner(levels)
+        learner.begin_from(state)
+        return learner.frozen()
 
     def _rows(self, levels: NDArray[np.int64]) -> NDArray[np.int64]:
         return self._multipliers[levels][None]

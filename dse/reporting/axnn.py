@@ -73,8 +73,8 @@ def axnn(data: AxnnData, ax: "Axes | None" = None) -> "Axes":
         data.bound_energy_pct, data.bound_accuracy, color=POINTS_COLOR, marker="s", linestyle="none",
         label="finished bounds, report images", zorder=4,
     )  # fmt: skip
-    for bound, x, y in zip(data.bounds, data.bound_energy_pct, data.bound_accuracy, strict=True):
-        ax.annotate(f"{bound:g} %", (x, y), xytext=(6, 5), textcoords="offset points", color=POINTS_COLOR)
+    for (x, y), names in _places(data).items():
+        ax.annotate(f"{names} %", (x, y), xytext=(6, 5), textcoords="offset points", color=POINTS_COLOR)
     ax.plot(100, data.accuracy_exact, color=EXACT_COLOR, marker="D", linestyle="none", label="exact, report images")
     ax.set_xlim(0, 104)
     ax.set_ylim(*_limits(data))
@@ -90,6 +90,15 @@ def axnn(data: AxnnData, ax: "Axes | None" = None) -> "Axes":
 def axnn_png(data: AxnnData) -> bytes:
     """The picture of a design as the bytes of a PNG file."""
     return png_bytes(axnn(data).figure)
+
+
+def _places(data: AxnnData) -> dict[tuple[float, float], str]:
+    """Bounds by where they are drawn: one that allows no more than the one before it ends where that did."""
+    places: dict[tuple[float, float], str] = {}
+    for bound, x, y in zip(data.bounds, data.bound_energy_pct, data.bound_accuracy, strict=True):
+        before = f"{places[x, y]}, " if (x, y) in places else ""
+        places[x, y] = f"{before}{bound:g}"
+    return places
 
 
 def _limits(data: AxnnData) -> tuple[float, float]:

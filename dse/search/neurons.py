@@ -12,6 +12,9 @@ freeze; characterize anew after each retraining; stop when nothing can go down.
 
   `order = "score"` takes the paper's order, by `s_i` alone, whatever the level.
 - A group that violates the bound is halved and its more resilient half tried; it is frozen when it is small already.
+- A bound holds with confidence: what is lost, and so many standard errors more, must be within it. Attempts are many,
+  and those whose measurement happened to flatter them would be kept: a loop without this stays within its bound on the
+  images that it measures on, and loses several times as much on others.
 - Several bounds, ascending: each goes on from the design of the one before, with nothing frozen.
 """
 
@@ -39,12 +42,14 @@ class AxnnSettings:
         group_share: energy of the neurons lowered at a time, share of all of it at full precision.
         smallest_share: groups below this are not halved any more, but frozen.
         order: "harm" or "score", see the module.
+        confidence: standard errors by which the loss must be below the bound; 0: none, as the paper.
     """
 
     bounds: tuple[float, ...] = (0.005, 0.025, 0.075)
     group_share: float = 0.25
     smallest_share: float = 0.04
     order: str = "harm"
+    confidence: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.bounds or list(self.bounds) != sorted(set(self.bounds)) or not 0 < self.bounds[0] < 1:
@@ -54,6 +59,8 @@ class AxnnSettings:
                 f"group shares {self.smallest_share} (smallest) and {self.group_share}: expected "
                 "0 < smallest_share <= group_share <= 1"
             )
+        if not 0 <= self.confidence < np.inf:
+            raise ConfigError(f"confidence {self.confidence}: expected a number of standard errors from 0, as 1")
         if self.order not in ORDERS:
             raise ConfigError(f"order {self.order!r}: expected one of {', '.join(ORDERS)}")
 
@@ -143,6 +150,9 @@ class Neurons(Protocol):
     def retrain(self, levels: NDArray[np.int64]) -> float:
         """Retrains the last accepted network with these levels, and measures it on the validation images."""
 
+    def loss_error(self) -> float:
+        """Standard error of the share of images that what `retrain` made loses against the exact network."""
+
     def accept(self) -> None:
         """Keeps what `retrain` made."""
 
@@ -186,6 +196,8 @@ def _step(neurons: Neurons, settings: AxnnSettings, state: LoopState) -> LoopSta
     bound = settings.bounds[state.bound_index]
     accuracy = neurons.retrain(lowered)
     is_accepted = accuracy >= neurons.accuracy_exact - bound
+    if is_accepted and settings.confidence > 0:
+        is_accepted = accuracy - settings.confidence * neurons.loss_error() >= neurons.accuracy_exact - bound
     attempt = Attempt(bound, int(group.sum()), accuracy, bool(is_accepted), neurons.energy_rel(lowered))
     state = replace(state, attempts=(*state.attempts, attempt))
     if is_accepted:

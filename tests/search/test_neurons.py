@@ -28,6 +28,9 @@ class Additive:
         harm = (self._sensitivity**2 * self.error[0, levels] ** 2).sum()
         return self.accuracy_exact - max(0.0, harm - self._recovered)
 
+    def loss_error(self):
+        return 0.0
+
     def accept(self):
         self.accepted.append(self.tried[-1])
 
