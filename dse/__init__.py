@@ -28,6 +28,8 @@ _HOMES = {
     "open_run": "dse.runs.results",
     "operating_points": "dse.api_points",
     "resilience": "dse.api_neurons",
+    "status": "dse.api_sweeps",
+    "sweep": "dse.api_sweeps",
     "tolerances": "dse.api",
 }
 
@@ -52,6 +54,8 @@ __all__ = [
     "open_run",
     "operating_points",
     "resilience",
+    "status",
+    "sweep",
     "tolerances",
 ]
 
@@ -60,6 +64,7 @@ if TYPE_CHECKING:
     from dse.api_finetuning import finetune
     from dse.api_neurons import axnn, resilience
     from dse.api_points import operating_points
+    from dse.api_sweeps import status, sweep
     from dse.errors import DseError
     from dse.exported.reader import ExportedNetwork, load_exported
     from dse.multipliers.library import Library, load_library

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dse import __version__, cli_axnn, cli_neurons
+from dse import __version__, cli_axnn, cli_neurons, cli_sweeps
 from dse.cli_options import (
     EXECUTION,
     EXIT_INTERRUPTED,
@@ -232,6 +232,8 @@ def tolerances(
 
 app.command()(cli_neurons.resilience)
 app.command()(cli_axnn.axnn)
+app.command()(cli_sweeps.sweep)
+app.command()(cli_sweeps.status)
 
 
 @app.command("operating-points")

@@ -36,10 +36,12 @@ LAYERS = {
     "api_finetuning": 6,
     "api_neurons": 6,
     "api_points": 6,
+    "api_sweeps": 6,
     "cli": 6,
     "cli_axnn": 6,
     "cli_neurons": 6,
     "cli_options": 6,
+    "cli_sweeps": 6,
     "__main__": 6,
     "testing": 6,
 }

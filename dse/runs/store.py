@@ -22,6 +22,7 @@ import fcntl
 import io
 import os
 import socket
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +33,10 @@ from dse.files import replace_file
 
 LOCK_FILE = ".dse-lock"
 SWEEP_FILE = "tolerances.toml"  # marks a directory of `dse tolerances`
+PLAN_FILE = "sweep.csv"  # marks a directory of `dse sweep`, which holds runs
+
+LOCK_PATIENCE_S = 0.25
+"""How long a lock may be held by one that only looks whether it is held."""
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -103,7 +108,7 @@ class RunDirectory:
     @property
     def is_run(self) -> bool:
         """Whether this directory was made by a run (a lock alone: one that was killed at its very start)."""
-        return self.resolved.exists() or (self.path / LOCK_FILE).exists()
+        return any((self.path / name).exists() for name in ("resolved.toml", LOCK_FILE, PLAN_FILE))
 
     def claim(self, config: RunConfig, config_text: str | None = None) -> None:
         """Makes the directory, or checks that it holds an earlier part of this very run.
@@ -119,6 +124,8 @@ class RunDirectory:
         """
         if (self.path / SWEEP_FILE).exists():
             raise RunError(f"{self.path} holds tolerances of `dse tolerances`: choose another directory with --out")
+        if (self.path / PLAN_FILE).exists():
+            raise RunError(f"{self.path} holds the runs of `dse sweep`: choose another directory with --out")
         if self.resolved.exists():
             self.check_same(config)
             return
@@ -154,7 +161,7 @@ class RunLock:
         except OSError as error:
             raise RunError(_unwritable(path, error)) from None
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_patiently(self._fd)
         except OSError as error:
             holder = os.pread(self._fd, 200, 0).decode(errors="replace").strip() or "an unknown process"
             self.release()
@@ -179,6 +186,34 @@ class RunLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _lock_patiently(fd: int) -> None:
+    end = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES) or time.monotonic() > end:
+                raise
+        time.sleep(0.05)
+
+
+def lock_holder(path: Path) -> str | None:
+    """Who holds the lock of a directory, as `process 12 on host`; `None` where nobody does. Changes nothing."""
+    try:
+        fd = os.open(Path(path) / LOCK_FILE, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        is_held = error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+        return (os.pread(fd, 200, 0).decode(errors="replace").strip() or "an unknown process") if is_held else None
+    finally:
+        os.close(fd)
+    return None
 
 
 def _make_directory(directory: RunDirectory) -> None:

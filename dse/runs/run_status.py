@@ -1,0 +1,152 @@
+"""Where many runs stand, as a table, from their files alone: quick, and without loading what they measure."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dse.config import RunConfig, load_config
+from dse.errors import DseError, RunError
+from dse.objectives import ACCURACY
+from dse.pareto import hypervolume
+from dse.runs.journal import Evaluation, longest, read_journal
+from dse.runs.loop import REFERENCE_POINT
+from dse.runs.store import PLAN_FILE, RunDirectory
+from dse.runs.sweep_folder import State, SweepFolder, directory_state
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run below some folder.
+
+    Attributes:
+        name: its path from there.
+        labels: of its sweep's axes, by their names; empty where it belongs to none.
+        directory: which need not exist yet.
+        sweep: it belongs to.
+    """
+
+    name: str
+    labels: dict[str, str]
+    directory: RunDirectory
+    sweep: SweepFolder | None = None
+
+    @property
+    def state(self) -> State:
+        """What it is doing."""
+        return directory_state(self.directory) if self.sweep is None else self.sweep.state(self.directory.path.name)
+
+    @property
+    def config(self) -> RunConfig | None:
+        """What it does, where that is written already."""
+        if self.sweep is not None:
+            return self.sweep.config(self.directory.path.name)
+        return load_config(self.directory.resolved)
+
+
+def find_runs(path: Path) -> list[FoundRun]:
+    """Every run in a sweep, or below any folder, sorted by name but in a sweep's own order there.
+
+    Raises:
+        RunError: there is none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise RunError(f"{path} is not a directory: expected one of `dse sweep`, or one that holds runs")
+    if RunDirectory(path).resolved.exists():
+        return [FoundRun(path.resolve().name, {}, RunDirectory(path))]
+    found = list(_below(path))
+    if not found:
+        raise RunError(f"{path} holds no runs. Make some with `dse sweep SWEEP.toml --out {path}`, or `dse explore`")
+    return found
+
+
+def _below(root: Path) -> Iterator[FoundRun]:
+    for folder, names, files in os.walk(root):
+        here = Path(folder)
+        if PLAN_FILE in files:
+            sweep = SweepFolder(here)
+            for row in sweep.rows():
+                directory = sweep.run(row["name"])
+                labels = {key: value for key, value in row.items() if key != "name"}
+                yield FoundRun(str(directory.path.relative_to(root)), labels, directory, sweep)
+            names.clear()
+        elif RunDirectory(here).resolved.exists():
+            yield FoundRun(str(here.relative_to(root)), {}, RunDirectory(here))
+            names.clear()
+        names[:] = sorted(name for name in names if not name.startswith("."))
+
+
+def status_table(path: Path) -> pd.DataFrame:
+    """Where every run stands.
+
+    Args:
+        path: of a sweep, of a folder that holds runs, or of a run.
+
+    Returns:
+        One row a run: name, the sweep's axes, state (`waiting`, `running`, `interrupted`, `finished` or `failed`),
+        evaluations (different designs measured by the search), evaluations_max (what it may come to; NaN where
+        unknown), hypervolume (of what is measured on all search images; NaN before), last_activity (ISO 8601, local
+        time) and message (why it failed, or cannot be read).
+
+    Raises:
+        RunError: there are no runs.
+    """
+    found = find_runs(path)
+    axes = list(dict.fromkeys(axis for run in found for axis in run.labels))
+    rows = [
+        {"name": run.name} | {axis: run.labels.get(axis, "") for axis in axes} | _standing(run) for run in found
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _standing(run: FoundRun) -> dict[str, Any]:
+    state, message = run.state, ""
+    config, evaluations = None, []
+    try:
+        config = run.config
+        evaluations = searched(run.directory)
+    except DseError as error:
+        message = str(error).splitlines()[0]
+    if state == "failed" and run.sweep is not None:
+        outcome = run.sweep.read_outcome(run.directory.path.name)
+        message = outcome.message if outcome is not None else ""
+    return {
+        "state": state,
+        "evaluations": len(evaluations),
+        "evaluations_max": float("nan") if config is None else most_evaluations(config),
+        "hypervolume": hypervolume_of(evaluations),
+        "last_activity": _last_activity(run.directory),
+        "message": message,
+    }
+
+
+def searched(directory: RunDirectory) -> list[Evaluation]:
+    """What is known of every design that the search asked for."""
+    known = longest(read_journal(directory.journal)).values()
+    return [evaluation for evaluation in known if evaluation.split == "search"]
+
+
+def hypervolume_of(evaluations: list[Evaluation]) -> float:
+    """Of designs measured on all search images, as progress shows it; NaN without any."""
+    F = [(e.energy_rel, ACCURACY.to_minimize(e.accuracy)) for e in evaluations if e.state == "ok"]
+    return hypervolume(np.array(F, dtype=np.float64), REFERENCE_POINT) if F else float("nan")
+
+
+def most_evaluations(config: RunConfig) -> float:
+    """How many evaluations a search may come to; NaN where that depends on the network."""
+    search = config.search
+    bounds = [search.evaluations] if search.evaluations else []
+    if search.method == "nsga2":
+        bounds.append(search.population_size * search.generations)
+    return float(min(bounds)) if bounds else float("nan")
+
+
+def _last_activity(directory: RunDirectory) -> str:
+    times = [path.stat().st_mtime for path in (directory.journal, directory.front, directory.resolved) if path.exists()]
+    return datetime.fromtimestamp(max(times)).isoformat(timespec="seconds") if times else ""
