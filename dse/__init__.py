@@ -16,6 +16,7 @@ _HOMES = {
     "Multiplier": "dse.multipliers.multiplier",
     "Run": "dse.runs.results",
     "axnn": "dse.api_neurons",
+    "collect": "dse.api_sweeps",
     "evaluate": "dse.api",
     "explore": "dse.api",
     "export": "dse.api",
@@ -42,6 +43,7 @@ __all__ = [
     "Run",
     "__version__",
     "axnn",
+    "collect",
     "evaluate",
     "explore",
     "export",
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
     from dse.api_finetuning import finetune
     from dse.api_neurons import axnn, resilience
     from dse.api_points import operating_points
-    from dse.api_sweeps import status, sweep
+    from dse.api_sweeps import collect, status, sweep
     from dse.errors import DseError
     from dse.exported.reader import ExportedNetwork, load_exported
     from dse.multipliers.library import Library, load_library

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dse.runs.run_collection import Collection
     from dse.runs.sweep_execution import RunsObserver
 
 
@@ -55,3 +56,31 @@ def status(path: str | Path) -> "pd.DataFrame":
     from dse.runs.run_status import status_table
 
     return status_table(Path(path))
+
+
+def collect(path: str | Path, *, out: str | Path | None = None) -> "Collection":
+    """Puts the fronts of all finished runs into one table, sums them up over seeds, and draws attainment surfaces.
+
+    Args:
+        path: of a sweep, or of any folder that holds runs; where they belong to no sweep, the keys of their run files
+            in which they differ are the axes.
+        out: where collected.csv, statistics.csv, attainment.csv and attainment.png go; `path` by default.
+
+    Returns:
+        The tables, as `dse.runs.run_collection.Collection`: fronts, runs, statistics, attainment.
+
+    Raises:
+        RunError: no run is finished, or one is damaged.
+    """
+    from dse.files import replace_file
+    from dse.reporting.attainment import attainment_data, attainment_png
+    from dse.runs.run_collection import collect_runs
+    from dse.runs.store import write_table
+
+    found, folder = collect_runs(Path(path)), Path(path if out is None else out)
+    write_table(folder / "collected.csv", found.fronts)
+    write_table(folder / "statistics.csv", found.statistics)
+    write_table(folder / "attainment.csv", found.attainment)
+    picture = attainment_png(attainment_data(found, title=Path(path).resolve().name))
+    replace_file(folder / "attainment.png", picture)
+    return found

@@ -234,6 +234,7 @@ app.command()(cli_neurons.resilience)
 app.command()(cli_axnn.axnn)
 app.command()(cli_sweeps.sweep)
 app.command()(cli_sweeps.status)
+app.command()(cli_sweeps.collect)
 
 
 @app.command("operating-points")

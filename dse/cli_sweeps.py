@@ -54,3 +54,19 @@ def status(
     from dse.runs.run_status import status_table
 
     print_status(status_table(directory), output_format)
+
+
+def collect(
+    directory: Annotated[Path, typer.Argument(help="Of a sweep, or a folder that holds runs.", metavar="DIR")],
+    out: Annotated[Path | None, option("Where the files go; default DIR.", EXECUTION, metavar="DIR")] = None,
+    output_format: FormatOption = Format.table,
+) -> None:
+    """Put the fronts of all finished runs into one table, with statistics over seeds and attainment surfaces.
+
+    Writes collected.csv (all fronts), statistics.csv (median and quartiles of each group of runs that differ in seeds
+    only), attainment.csv and attainment.png. For example `dse collect runs/seeds`.
+    """
+    from dse import api_sweeps
+    from dse.reporting.terminal_sweeps import print_collection
+
+    print_collection(api_sweeps.collect(directory, out=out), output_format, path=out or directory)

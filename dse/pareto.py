@@ -11,6 +11,8 @@ NaN everywhere: a row of `F` with a NaN is a failed measurement. It is never on 
 nothing to an indicator. In a reference point or reference front NaN is an error.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -109,3 +111,38 @@ def igd_plus(F: ArrayLike, reference_front: ArrayLike) -> float:
         raise ShapeError("`reference_front` has a value that is not finite: drop those rows first")
     F = F[~np.isnan(F).any(axis=1)]
     return float(moocore.igd_plus(F, ref=reference_front)) if len(F) else float("inf")
+
+
+def attainment_surface(fronts: Sequence[ArrayLike], k: int) -> NDArray[np.float64]:
+    """Boundary of what at least `k` of the fronts attain, for two objectives; exact.
+
+    Fonseca & Fleming, "On the performance assessment and comparison of stochastic multiobjective optimizers", PPSN
+    1996. Front `A_i` attains `z` where one of its points is nowhere worse. With its staircase
+    `f_i(x) = min{y : (x', y) in A_i, x' <= x}`, `k` fronts attain `(x, y)` where `y >= k-th smallest of f_i(x)`.
+
+    Args:
+        fronts: One a repetition, minimized objectives, float [n_i, 2]; need not be nondominated. Rows with a NaN or an
+            infinity attain nothing, and a front without rows attains nothing but counts as one.
+        k: From 1 (what the best repetitions reach together) to `len(fronts)` (what all reach).
+
+    Returns:
+        Corners of the boundary, float64 [n, 2], by rising first and falling second objective; none where no point is
+        attained by so many.
+
+    >>> attainment_surface([[[0.0, 2.0], [1.0, 0.0]], [[1.0, 1.0]]], 2)
+    array([[1., 1.]])
+    """
+    matrices = [_matrix(front, "fronts") if np.size(front) else np.empty((0, 2)) for front in fronts]
+    if any(F.shape[1] != 2 for F in matrices):
+        shapes = [F.shape for F in matrices]
+        raise ShapeError(f"`fronts` have shapes {shapes}: expected (n, 2) each, attainment is for two objectives")
+    if not 1 <= k <= len(matrices):
+        raise ShapeError(f"k is {k} of {len(matrices)} fronts: expected 1 to their number")
+    matrices = [F[np.isfinite(F).all(axis=1)] for F in matrices]
+    x = np.unique(np.concatenate([F[:, 0] for F in matrices]))
+    best = np.full((len(matrices), len(x)), np.inf)
+    for row, F in zip(best, matrices, strict=True):
+        np.minimum.at(row, np.searchsorted(x, F[:, 0]), F[:, 1])
+    y = np.partition(np.minimum.accumulate(best, axis=1), k - 1, axis=0)[k - 1]
+    corners = y < np.concatenate([[np.inf], y[:-1]])
+    return np.column_stack([x, y])[corners]

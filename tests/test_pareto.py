@@ -1,3 +1,4 @@
+import moocore
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dse.errors import ShapeError
-from dse.pareto import front_indices, hypervolume, igd_plus, nondominated
+from dse.pareto import attainment_surface, front_indices, hypervolume, igd_plus, nondominated
 
 COARSE = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])  # coarse, so that ties are frequent
 
@@ -110,3 +111,46 @@ def test_bad_references_are_named():
         igd_plus([[0, 0]], np.empty((0, 2)))
     with pytest.raises(ShapeError, match="not finite"):
         igd_plus([[0, 0]], [[np.nan, 0]])
+
+
+@given(st.lists(points(st.one_of(COARSE, st.just(np.nan)), st.just(2)), min_size=1, max_size=5), st.data())
+def test_attainment_equals_brute_force_on_a_grid(fronts, data):
+    before = [front.copy() for front in fronts]
+    k = data.draw(st.integers(1, len(fronts)))
+    surface = attainment_surface(fronts, k)
+    assert (np.diff(surface[:, 0]) > 0).all()
+    assert (np.diff(surface[:, 1]) < 0).all()
+    grid = np.stack(np.meshgrid(*[np.arange(-1, 6) / 4] * 2), axis=-1).reshape(-1, 2)
+    attained = [(front[None] <= grid[:, None]).all(axis=2).any(axis=1) for front in fronts]
+    expected = np.sum(attained, axis=0) >= k
+    np.testing.assert_array_equal((surface[None] <= grid[:, None]).all(axis=2).any(axis=1), expected)
+    for front, copy in zip(fronts, before, strict=True):
+        np.testing.assert_array_equal(front, copy)
+
+
+@pytest.mark.parametrize("k", [1, 4, 7])
+def test_attainment_equals_moocore(k):
+    rng = np.random.default_rng(k)
+    fronts = [rng.random((30, 2)) for _ in range(7)]
+    theirs = moocore.eaf(np.vstack(fronts), np.repeat(np.arange(7), 30), percentiles=[100 * k / 7])[:, :2]
+    np.testing.assert_array_equal(attainment_surface(fronts, k), theirs[np.argsort(theirs[:, 0])])
+
+
+def test_attainment_of_fronts_that_are_empty():
+    assert attainment_surface([np.empty((0, 2)), []], 1).shape == (0, 2)
+    np.testing.assert_array_equal(attainment_surface([[], [[1.0, 2.0]]], 1), [[1.0, 2.0]])
+    assert len(attainment_surface([[], [[1.0, 2.0]]], 2)) == 0
+
+
+@pytest.mark.parametrize(
+    ("fronts", "k", "message"),
+    [
+        ([[[1.0, 2.0, 3.0]]], 1, "two objectives"),
+        ([[[1.0, 2.0]]], 0, "k is 0 of 1 fronts"),
+        ([[[1.0, 2.0]]], 2, "k is 2 of 1 fronts"),
+        ([], 1, "k is 1 of 0 fronts"),
+    ],
+)
+def test_attainment_refuses(fronts, k, message):
+    with pytest.raises(ShapeError, match=message):
+        attainment_surface(fronts, k)

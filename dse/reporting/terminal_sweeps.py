@@ -1,10 +1,12 @@
 """What people see of many runs at a terminal; see `terminal`."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 
 from dse.reporting.terminal import Format, duration, print_note, print_table
+from dse.runs.run_collection import LOSSES, Collection
 from dse.runs.sweep_folder import Outcome
 
 
@@ -67,3 +69,28 @@ def states_text(table: pd.DataFrame) -> str:
 
 def _of(n_done: int, n_most: float) -> str:
     return str(n_done) if math.isnan(n_most) else f"{n_done} / {n_most:.0f}"
+
+
+def print_collection(found: Collection, output_format: Format, *, path: Path) -> None:
+    """Median and quartiles of each group, and where the files are; json and csv have every statistic."""
+    if output_format != "table":
+        print_table(found.statistics, output_format)
+        return
+    statistics = found.statistics
+    columns = {axis: statistics[axis] for axis in found.groups} | {"runs": statistics["n_runs"]}
+    columns["hypervolume"] = _median_and_quartiles(statistics, "hypervolume", ".4f")
+    for loss in LOSSES:
+        name = f"saved % at {loss:g} points"
+        columns[name] = _median_and_quartiles(statistics, f"saved_at_{loss:g}_pct", ".1f")
+    columns["evaluations"] = _median_and_quartiles(statistics, "evaluations", ".0f")
+    columns["time (s)"] = _median_and_quartiles(statistics, "time_s", ".0f")
+    title = f"{path}: median (quartiles) of {len(found.runs)} runs, {len(found.fronts)} points"
+    print_table(pd.DataFrame(columns), "table", title=title)
+    if found.n_unfinished:
+        print_note(f"{found.n_unfinished} runs are not finished and left out: see `dse status {path}`")
+    print_note(f"all points in {path / 'collected.csv'}; statistics.csv, attainment.csv and attainment.png beside it")
+
+
+def _median_and_quartiles(table: pd.DataFrame, figure: str, digits: str) -> list[str]:
+    values = zip(*(table[f"{figure}_{end}"] for end in ("median", "q25", "q75")), strict=True)
+    return ["" if math.isnan(m) else f"{m:{digits}} ({low:{digits}} to {high:{digits}})" for m, low, high in values]

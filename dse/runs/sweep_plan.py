@@ -34,6 +34,9 @@ MAX_RUNS = 10_000
 MAX_LABEL = 60
 """Characters of a value in the name of a run; of a longer one its end, and a digest."""
 
+TAKEN = ("name", "run", "state", "point", "evaluations", "hypervolume", "accuracy", "assignment", "message", "share")
+"""Columns of tables, after which no axis can be called."""
+
 NAMING_KEYS = ("name", "path", "kind", "dataset")
 """Keys that say what their table is: `network.name` is the axis `network`."""
 
@@ -176,7 +179,7 @@ def _column_names(keys: Sequence[str]) -> dict[str, str]:
         table, _, last = key.rpartition(".")
         short[key] = table if last in NAMING_KEYS and table else last
     counts = Counter(short.values())
-    return {key: name if counts[name] == 1 and name != "name" else key for key, name in short.items()}
+    return {key: name if counts[name] == 1 and name not in TAKEN else key for key, name in short.items()}
 
 
 def _choices(key: str, values: Any, source: str) -> tuple[Choice, ...]:
@@ -185,6 +188,8 @@ def _choices(key: str, values: Any, source: str) -> tuple[Choice, ...]:
         raise ConfigError(f"{where} = {values!r}: expected a list of values, as [{json.dumps(values, default=str)}]")
     if not values:
         raise ConfigError(f"{where} = []: an axis without values. Give it at least one, or leave it out")
+    if key in TAKEN:
+        raise ConfigError(f"{where}: an axis cannot be called so, tables have that column. Give it another name")
     is_key = key.count(".") == 1
     choices = tuple(_key_choice(key, v, where) if is_key else _named_choice(v, where) for v in values)
     for label, count in Counter(choice.label for choice in choices).items():
@@ -200,7 +205,7 @@ def _key_choice(key: str, value: Any, where: str) -> Choice:
             f"{where}: {value!r} is a table: expected plain values of this key. An axis that sets several keys has a "
             'name without a dot, as network = [{name = "small", network.name = "resnet8"}]'
         )
-    return Choice(_label(value), {key: value})
+    return Choice(label_of(value), {key: value})
 
 
 def _named_choice(value: Any, where: str) -> Choice:
@@ -217,13 +222,13 @@ def _named_choice(value: Any, where: str) -> Choice:
     values = quoted | _flat({key: each for key, each in content.items() if key not in quoted}, where)
     if not values:
         raise ConfigError(f"{where}: {name!r} sets no keys. Expected at least one, as network.name")
-    return Choice(_label(name), values)
+    return Choice(label_of(name), values)
 
 
-def _label(value: Any) -> str:
+def label_of(value: Any) -> str:
     """A value as a part of a directory's name.
 
-    >>> _label(0.5), _label(True), _label("data/evo approx"), _label([25, 50])
+    >>> label_of(0.5), label_of(True), label_of("data/evo approx"), label_of([25, 50])
     ('0.5', 'true', 'data_evo_approx', '25_50')
     """
     parts = value if isinstance(value, list) else [value]

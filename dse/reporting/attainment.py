@@ -1,0 +1,118 @@
+"""Attainment surfaces in a picture: what half of the runs of each experiment reach, and between which quartiles."""
+
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.reporting.static import new_axes, png_bytes
+from dse.runs.run_collection import SHARES, Collection
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+"""Okabe and Ito's, which color-blind people can tell apart."""
+
+DASHES = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceData:
+    """One group of runs.
+
+    Attributes:
+        label: of the group.
+        n_runs: in it.
+        n_attained: of them, by which each surface is attained; rising.
+        corners: of each surface, float64 [n, 2]: energy saved in percent (falling), points of accuracy lost (falling).
+    """
+
+    label: str
+    n_runs: int
+    n_attained: tuple[int, ...]
+    corners: tuple[NDArray[np.float64], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class AttainmentData:
+    """What a picture of attainment surfaces shows."""
+
+    title: str
+    groups: tuple[SurfaceData, ...]
+
+
+def attainment_data(found: Collection, *, title: str) -> AttainmentData:
+    """Of a collection."""
+    table, groups = found.attainment, []
+    keys = list(found.groups)
+    parts = [((), table)] if not keys else list(table.groupby(keys, sort=False))
+    for values, rows in parts:
+        of_share = [rows[rows["share"] == share] for share in SHARES]
+        groups.append(
+            SurfaceData(
+                label=", ".join(str(value) for value in values) or "all runs",
+                n_runs=int(rows["n_runs"].iloc[0]),
+                n_attained=tuple(int(each["n_attained"].iloc[0]) for each in of_share),
+                corners=tuple(each[["energy_saved_pct", "accuracy_lost_points"]].to_numpy() for each in of_share),
+            )
+        )
+    return AttainmentData(title, tuple(groups))
+
+
+def attainment(data: AttainmentData, ax: "Axes | None" = None) -> "Axes":
+    """Draws the median surface of each group, and the area between its quartiles; axes as in `static.front`.
+
+    Args:
+        data: what to draw.
+        ax: where; a new figure of 7 x 4.5 inches where absent.
+
+    Returns:
+        The axes, whose figure can be saved.
+    """
+    ax = ax or new_axes((7, 4.5))
+    bottom = max(float(corners[:, 1].max(initial=0.0)) for group in data.groups for corners in group.corners)
+    bottom += 0.05 * max(bottom, 1.0)
+    dashes = [dash for dash in DASHES for _ in COLORS]
+    for group, color, dash in zip(data.groups, cycle(COLORS), cycle(dashes), strict=False):
+        best, median, worst = (_staircase(corners, bottom) for corners in group.corners)
+        area = np.vstack([best, worst[::-1]])
+        ax.fill(area[:, 0], area[:, 1], color=color, alpha=0.15, linewidth=0)
+        ax.plot(median[:, 0], median[:, 1], color=color, linestyle=dash, linewidth=1.5, label=_legend(group))
+    ax.axhline(0, color="0.4", linewidth=0.8, linestyle=":")
+    ax.set_ylim(top=bottom)
+    ax.set_xlim(left=0)
+    ax.invert_yaxis()
+    ax.set_xlabel("multiplication energy saved (%)")
+    ax.set_ylabel("accuracy lost (percentage points)")
+    ax.set_title(
+        f"{data.title}\nattained by half of the runs; shaded: by a quarter to three quarters", fontsize="medium"
+    )
+    ax.grid(visible=True, alpha=0.25)
+    ax.set_axisbelow(True)
+    ax.legend(loc="lower left", fontsize="small", framealpha=0.9)
+    return ax
+
+
+def attainment_png(data: AttainmentData) -> bytes:
+    """The picture of attainment surfaces as the bytes of a PNG file."""
+    return png_bytes(attainment(data).figure)
+
+
+def _legend(group: SurfaceData) -> str:
+    return f"{group.label} ({group.n_runs} {'run' if group.n_runs == 1 else 'runs'})"
+
+
+def _staircase(corners: NDArray[np.float64], bottom: float) -> NDArray[np.float64]:
+    """Corners joined by steps, float64 [n, 2], from the most energy saved at the largest loss to none saved.
+
+    Who may lose more than a corner saves at least as much: below a corner the boundary goes straight down.
+    """
+    if len(corners) == 0:
+        return np.empty((0, 2))
+    steps = [(corners[0, 0], bottom)]
+    for (saved, lost), (next_saved, _) in zip(corners, [*corners[1:], (0.0, 0.0)], strict=True):
+        steps += [(saved, lost), (next_saved, lost)]
+    return np.array(steps)

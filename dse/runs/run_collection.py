@@ -1,0 +1,181 @@
+"""Many finished runs as one table, and what they say together: statistics over seeds.
+
+Runs that differ in nothing but seeds are repetitions of one experiment: a group. Of each figure a group has the median
+and the quartiles, whose distance is the interquartile range. Its attainment surfaces bound what a quarter, half and
+three quarters of its runs reach (see `dse.pareto.attainment_surface`).
+
+All accuracies are those of the report images, and losses are relative to the exact network on the same images.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dse.config import RunConfig
+from dse.errors import RunError
+from dse.objectives import ACCURACY
+from dse.pareto import attainment_surface, hypervolume
+from dse.runs.loop import REFERENCE_POINT
+from dse.runs.results import Run
+from dse.runs.run_status import FoundRun, find_runs, searched
+from dse.runs.sweep_plan import label_of
+
+LOSSES = (0.5, 1.0, 2.0)
+"""Percentage points at which savings are compared."""
+
+SHARES = (0.25, 0.5, 0.75)
+"""Of the runs of a group, whose attainment surfaces are computed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """What many runs found.
+
+    Attributes:
+        axes: columns in which the runs differ, seeds included.
+        groups: those of them that tell experiments apart.
+        fronts: one row a point of a run: run, the axes, then the columns of `front.csv` and accuracy_lost_points.
+        runs: one row a run: run, the axes, hypervolume, saved_at_<loss>_pct, evaluations, time_s.
+        statistics: one row a group: the groups' columns, n_runs, and of every figure of `runs` its median, q25 and q75.
+        attainment: one row a corner: the groups' columns, share, n_attained (of n_runs), energy_saved_pct,
+            accuracy_lost_points.
+        n_unfinished: runs that are left out, as they have no front yet.
+    """
+
+    axes: tuple[str, ...]
+    groups: tuple[str, ...]
+    fronts: pd.DataFrame
+    runs: pd.DataFrame
+    statistics: pd.DataFrame
+    attainment: pd.DataFrame
+    n_unfinished: int
+
+
+def collect_runs(path: Path) -> Collection:
+    """Collects every finished run of a sweep, or below any folder.
+
+    Raises:
+        RunError: there is none, or one cannot be read.
+    """
+    found = find_runs(path)
+    finished = [run for run in found if run.directory.is_finished]
+    if not finished:
+        raise RunError(f"none of the {len(found)} runs in {path} is finished: see `dse status {path}`")
+    labels = _labels(finished)
+    axes = tuple(dict.fromkeys(axis for each in labels for axis in each))
+    groups = tuple(axis for axis in axes if not _is_seed(axis))
+    fronts, rows = [], []
+    for each, label in zip(finished, labels, strict=True):
+        run = Run(each.directory)
+        known = {"run": each.name} | {axis: label.get(axis, "") for axis in axes}
+        front = front_with_losses(run)
+        fronts.append(front.assign(**known)[[*known, *front.columns]])
+        rows.append(known | _figures(run, front))
+    table, runs = pd.concat(fronts, ignore_index=True), pd.DataFrame(rows)
+    return Collection(
+        axes=axes, groups=groups, fronts=table, runs=runs, statistics=statistics(runs, axes, groups),
+        attainment=attainment(table, groups), n_unfinished=len(found) - len(finished),
+    )  # fmt: skip
+
+
+def _is_seed(axis: str) -> bool:
+    return axis.rpartition(".")[2] == "seed"
+
+
+def _labels(found: list[FoundRun]) -> list[Mapping[str, str]]:
+    """Of the axes of their sweep; of runs that belong to none, of the keys in which these differ."""
+    free = {run.name: run.directory for run in found if run.sweep is None}
+    differing = _differing({name: Run(directory).config for name, directory in free.items()})
+    return [differing[run.name] if run.sweep is None else run.labels for run in found]
+
+
+def _differing(configs: Mapping[str, RunConfig]) -> dict[str, dict[str, str]]:
+    """The keys, by their dotted names, whose values are not the same in all configurations."""
+    flat = {
+        name: {
+            f"{table}.{key}": value
+            for table, values in config.model_dump(mode="json", exclude={"execution"}).items()
+            for key, value in values.items()
+        }
+        for name, config in configs.items()
+    }
+    keys = next(iter(flat.values()), {})
+    several = [key for key in keys if len({repr(values[key]) for values in flat.values()}) > 1]
+    return {name: {key: label_of(values[key]) for key in several} for name, values in flat.items()}
+
+
+def front_with_losses(run: Run) -> pd.DataFrame:
+    """The points of a front that could be measured, with accuracy_lost_points, relative to the exact network.
+
+    Raises:
+        RunError: the exact network was not measured on the report images.
+    """
+    front = run.front[run.front["state"] == "ok"]
+    if not front["is_exact"].any():
+        raise RunError(f"{run.path}: the exact network failed on the report images, there is nothing to compare with")
+    exact = front.loc[front["is_exact"], "accuracy"].iloc[0]
+    return front.assign(accuracy_lost_points=100 * (exact - front["accuracy"])).reset_index(drop=True)
+
+
+def saved_at(front: pd.DataFrame, loss_points: float) -> float:
+    """Most energy saved, in percent, by a point that loses no more; the exact network saves none."""
+    within = front["accuracy_lost_points"] <= loss_points + 1e-9
+    return float(front.loc[within, "energy_saved_pct"].max())
+
+
+def _figures(run: Run, front: pd.DataFrame) -> dict[str, float]:
+    F = np.column_stack([front["energy_rel"], ACCURACY.to_minimize(front["accuracy"])])
+    generations = run.directory.generations
+    return (
+        {"hypervolume": hypervolume(F, REFERENCE_POINT)}
+        | {f"saved_at_{loss:g}_pct": saved_at(front, loss) for loss in LOSSES}
+        | {
+            "evaluations": float(len(searched(run.directory))),
+            "time_s": float(run.generations["time_s"].iloc[-1]) if generations.exists() else math.nan,
+        }
+    )
+
+
+def _by_group(table: pd.DataFrame, groups: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    if not groups:
+        yield {}, table
+        return
+    for values, rows in table.groupby(list(groups), sort=False):
+        yield dict(zip(groups, values, strict=True)), rows
+
+
+def statistics(runs: pd.DataFrame, axes: tuple[str, ...], groups: tuple[str, ...]) -> pd.DataFrame:
+    """Median and quartiles of every figure of each group; NaN counts as absent."""
+    figures = [name for name in runs.columns if name not in ("run", *axes)]
+    rows = []
+    for known, members in _by_group(runs, groups):
+        row = known | {"n_runs": len(members)}
+        for figure in figures:
+            row[f"{figure}_median"] = members[figure].median()
+            row[f"{figure}_q25"], row[f"{figure}_q75"] = members[figure].quantile(0.25), members[figure].quantile(0.75)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def attainment(fronts: pd.DataFrame, groups: tuple[str, ...]) -> pd.DataFrame:
+    """Corners of what a quarter, half and three quarters of the runs of each group attain."""
+    columns = [*groups, "share", "n_attained", "n_runs", "energy_saved_pct", "accuracy_lost_points"]
+    rows = []
+    for known, members in _by_group(fronts, groups):
+        points = [minimized(front) for _, front in members.groupby("run", sort=False)]
+        for share in SHARES:
+            k = math.ceil(share * len(points))
+            for energy_rel, lost in attainment_surface(points, k):
+                rows.append([*known.values(), share, k, len(points), 100 * (1 - energy_rel), lost])
+    return pd.DataFrame(rows, columns=columns)
+
+
+def minimized(front: pd.DataFrame) -> NDArray[np.float64]:
+    """Relative energy and points lost, float64 [n, 2]."""
+    return front[["energy_rel", "accuracy_lost_points"]].to_numpy(np.float64)
