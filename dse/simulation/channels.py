@@ -10,6 +10,8 @@ order.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,12 +19,14 @@ import torch
 from dse.errors import ShapeError
 from dse.multipliers.factorization import factorize
 from dse.multipliers.multiplier import Multiplier
+from dse.simulation.calibration import Speeds
 from dse.simulation.devices import CPU
 from dse.simulation.native import NativeConv
 from dse.simulation.native_library import NativeLibrary, load
 from dse.simulation.ops import PreparedConv, check_fits, library_for, prepare, rescaled
 from dse.simulation.planner import KERNELS, Plan
 from dse.simulation.problem import IntegerConv, padded
+from dse.simulation.speeds import load_speeds
 
 MAX_TABLES = 256
 """That native kernels take in one call."""
@@ -127,12 +131,13 @@ def prepare_channels(
         check_fits(problem, multiplier, backend)
     if len(distinct) == 1:
         return prepare(problem, distinct[0], backend, device=device)
-    table_of = torch.tensor([distinct.index(m) if m in distinct else -1 for m in multipliers])[index]
-    parts = [_part_problem(problem, (table_of == i).nonzero().flatten()) for i in range(len(distinct))]
+    places = {m: i for i, m in enumerate(distinct)}
+    table_of = torch.tensor([places.get(m, -1) for m in multipliers])[index]
     if device.type == "cpu" and len(distinct) <= MAX_TABLES:
-        together = _together(problem, distinct, table_of, [part for part, _, _ in parts], backend)
+        together = _together(problem, distinct, table_of, backend)
         if together is not None:
             return together
+    parts = [_part_problem(problem, (table_of == i).nonzero().flatten()) for i in range(len(distinct))]
     convs = [prepare(part, m, backend, device=device) for (part, _, _), m in zip(parts, distinct, strict=True)]
     moved = [(rows.to(device), None if inputs is None else inputs.to(device)) for _, rows, inputs in parts]
     return ChannelsConv(problem, [Part(conv, *where) for conv, where in zip(convs, moved, strict=True)])
@@ -142,23 +147,77 @@ def _together(
     problem: IntegerConv,
     multipliers: Sequence[Multiplier],
     table_of: torch.Tensor,
-    parts: Sequence[IntegerConv],
     backend: str,
 ) -> NativeConv | None:
     """All channels by one native kernel, where that is asked for or the fastest; `table_of` int64 `[C_out]`."""
-    tables, bytes_of = np.stack([m.table for m in multipliers]), table_of.to(torch.uint8)
+    known, bytes_of = _known_tables(tuple(multipliers)), table_of.to(torch.uint8)
     if backend in KERNELS:
         library = [library_for(backend, m) for m in multipliers][0]
-        made = KERNELS[backend].of(tables, problem.x_low)
-        return NativeConv(problem, tables, lambda positions: made, library, table_of=bytes_of)
+        made = KERNELS[backend].of(known.tables, problem.x_low)
+        return NativeConv(
+            problem, known.tables, lambda positions: made, library, table_of=bytes_of, largest=known.largest
+        )
     library = load()
     if backend != "auto" or library is None:
         return None
-    plan = Plan(problem, tables, None, library)
-    apart = [min(_plan(part, m, library).estimates().values()) for part, m in zip(parts, multipliers, strict=True)]
-    if sum(apart) + plan.merge_seconds() < plan.native_seconds():
+    shape, speeds = _Shape.of(problem), load_speeds(library)
+    plan = _plan_together(shape, tuple(multipliers), bytes_of.numpy().tobytes(), library, speeds)
+    if plan is None:
         return None
-    return NativeConv(problem, tables, plan.choose_kernel, library, table_of=bytes_of)
+    return NativeConv(problem, known.tables, plan.choose_kernel, library, table_of=bytes_of, largest=known.largest)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tables:
+    """Tables int32 `[n_tables, 256, 256]`, and the largest magnitude in them."""
+
+    tables: np.ndarray
+    largest: int
+
+
+@lru_cache(maxsize=32)
+def _known_tables(multipliers: tuple[Multiplier, ...]) -> _Tables:
+    tables = np.stack([m.table for m in multipliers])
+    return _Tables(tables, max(-int(tables.min()), int(tables.max())))
+
+
+class _Shape(NamedTuple):
+    """All of a convolution that run times depend on."""
+
+    weight: tuple[int, ...]
+    weight_dtype: torch.dtype
+    x_dtype: torch.dtype
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+    @classmethod
+    def of(cls, problem: IntegerConv) -> "_Shape":
+        """Of `problem`."""
+        p = problem
+        return cls(tuple(p.weight.shape), p.weight.dtype, p.x_dtype, p.stride, p.padding, p.dilation, p.groups)
+
+    def problem(self) -> IntegerConv:
+        """A convolution of this shape that takes no memory."""
+        weight = torch.zeros(1, 1, 1, 1, dtype=self.weight_dtype).expand(self.weight)
+        zeros = torch.zeros(1, dtype=torch.int64).expand(self.weight[0])
+        return IntegerConv(weight, self.x_dtype, 0, self.stride, self.padding, self.dilation, self.groups, zeros, zeros)
+
+
+@lru_cache(maxsize=64)
+def _plan_together(
+    shape: _Shape, multipliers: tuple[Multiplier, ...], table_of: bytes, library: NativeLibrary, speeds: Speeds
+) -> Plan | None:
+    """How one kernel computes all channels, `None` where parts are faster; `speeds` are those of `library`.
+
+    Remembered, since layers that learn are packed at every step.
+    """
+    problem, index = shape.problem(), torch.tensor(list(table_of))
+    plan = Plan(problem, _known_tables(multipliers).tables, None, library)
+    parts = (_part_problem(problem, (index == i).nonzero().flatten())[0] for i in range(len(multipliers)))
+    apart = [min(_plan(part, m, library).estimates().values()) for part, m in zip(parts, multipliers, strict=True)]
+    return None if sum(apart) + plan.merge_seconds() < plan.native_seconds() else plan
 
 
 def _plan(problem: IntegerConv, multiplier: Multiplier, library: NativeLibrary) -> Plan:

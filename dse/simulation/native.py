@@ -183,6 +183,7 @@ class NativeConv:
             channel).
         library: the native library at the level to use.
         table_of: which table each output channel goes through, uint8 `[C_out]`; needed for several.
+        largest: magnitude in the tables, where it is known: most layers need no closer look then.
     """
 
     def __init__(
@@ -193,12 +194,10 @@ class NativeConv:
         library: NativeLibrary,
         *,
         table_of: torch.Tensor | None = None,
+        largest: int | None = None,
     ):
-        if table_of is None:
-            problem.check_range(torch.tensor(tables))
-        else:
-            for i, table in enumerate(tables):
-                problem.outputs(table_of == i).check_range(torch.tensor(table))
+        if largest is None or not problem.is_within_range(largest):
+            _check_range(problem, tables, table_of)
         self.problem, self._choose, self._library, self._table_of = problem, choose, library, table_of
         index = (problem.weight.to(torch.int64) - problem.w_low).to(torch.uint8)
         self._column_of = index.permute(0, 2, 3, 1).contiguous()
@@ -234,6 +233,14 @@ class NativeConv:
     def _weights(self) -> torch.Tensor:
         """Bytes of the weights by group, tap and channel, outputs innermost."""
         return self._column_of.unflatten(0, (self.problem.groups, -1)).movedim(1, -1).contiguous()
+
+
+def _check_range(problem: IntegerConv, tables: np.ndarray, table_of: torch.Tensor | None) -> None:
+    if table_of is None:
+        problem.check_range(torch.tensor(tables))
+        return
+    for i, table in enumerate(tables):
+        problem.outputs(table_of == i).check_range(torch.tensor(table))
 
 
 def quantize(

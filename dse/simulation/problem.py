@@ -90,12 +90,17 @@ class IntegerConv:
     def check_range(self, table: torch.Tensor) -> None:
         """Raise `ShapeError` where int32 sums through `table`, int32 `[256, 256]`, could overflow for some input."""
         table = table.to(torch.int64)
-        largest = int(table.abs().max()) + int(self.w_zero_point.abs().max()) * 255
-        bound = self.fan_in * largest + int(self.constant.abs().max())
-        if bound > INT32_MAX and self._largest_output(table) > INT32_MAX:
+        largest = int(table.abs().max())
+        if not self.is_within_range(largest) and self._largest_output(table) > INT32_MAX:
+            largest += int(self.w_zero_point.abs().max()) * 255
             raise ShapeError(
                 f"{self.fan_in} products of up to {largest} can exceed int32: split the layer or scale the table down"
             )
+
+    def is_within_range(self, largest: int) -> bool:
+        """Whether int32 sums cannot overflow through any table of entries up to this magnitude."""
+        term = largest + int(self.w_zero_point.abs().max()) * 255
+        return self.fan_in * term + int(self.constant.abs().max()) <= INT32_MAX
 
     def _largest_output(self, table: torch.Tensor) -> int:
         """Largest magnitude that any input can give with these weights."""
