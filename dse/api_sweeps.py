@@ -1,17 +1,28 @@
 """Many runs: `sweep` does them, `status` says where they stand, `collect` sums them up."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from dse.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dse.runs.run_collection import Collection
     from dse.runs.sweep_execution import RunsObserver
+    from dse.runs.sweep_folder import SweepFolder
+    from dse.runs.sweep_plan import SweepPlan
+    from dse.runs.sweep_slurm import SlurmOptions
 
 
 def sweep(
-    sweep_file: str | Path, *, jobs: int = 1, out: str | Path | None = None, watch: "RunsObserver | None" = None
+    sweep_file: str | Path,
+    *,
+    jobs: int = 1,
+    slurm: "SlurmOptions | None" = None,
+    out: str | Path | None = None,
+    watch: "RunsObserver | None" = None,
 ) -> "pd.DataFrame":
     """Does every run that a sweep file asks for, or continues those that are not finished.
 
@@ -20,7 +31,8 @@ def sweep(
 
     Args:
         sweep_file: TOML, see `dse.runs.sweep_plan`.
-        jobs: runs at a time, which share the cores.
+        jobs: runs at a time on this machine, which share the cores.
+        slurm: submit the runs as a job array instead, and return at once; those in SLURM's queue are left there.
         out: the sweep's directory; by default below `runs/`, named after the file.
         watch: told how it goes on.
 
@@ -33,17 +45,74 @@ def sweep(
     """
     from dse.runs.run_status import status_table
     from dse.runs.store import RunDirectory, RunLock
-    from dse.runs.sweep_execution import run_locally
+    from dse.runs.sweep_execution import SilentRuns, run_locally
+    from dse.runs.sweep_slurm import submit, to_submit
+
+    plan, folder = _planned(sweep_file, out)
+    names, watch = [run.name for run in plan.runs], watch or SilentRuns()
+    with RunLock(RunDirectory(folder.path)):
+        folder.claim(plan)
+        if slurm is None:
+            run_locally(folder, names, jobs=jobs, observer=watch)
+        elif chosen := to_submit(folder, names):
+            for name, job in submit(folder, chosen, slurm).items():
+                watch.on_submitted(name, job)
+    return status_table(folder.path)
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What a sweep would do: the script for SLURM (empty without), and a table of its runs.
+
+    Columns of `runs`: task (of the array; empty where the run would not be submitted), name, state, command.
+    """
+
+    script: str
+    runs: "pd.DataFrame"
+
+
+def preview(sweep_file: str | Path, *, slurm: "SlurmOptions | None" = None, out: str | Path | None = None) -> Preview:
+    """What `sweep` with the same arguments would do. Nothing is written or submitted.
+
+    Raises:
+        ConfigError, RunError: as `sweep`.
+    """
+    import shlex
+
+    import pandas as pd
+
+    from dse.runs.sweep_execution import explore_command
+    from dse.runs.sweep_slurm import batch_script, task_command, to_submit
+
+    plan, folder = _planned(sweep_file, out)
+    names = [run.name for run in plan.runs]
+    states = [folder.state(name) for name in names]
+    if slurm is None:
+        chosen = [name for name, state in zip(names, states, strict=True) if state != "finished"]
+    else:
+        chosen = to_submit(folder, names)
+    command = explore_command if slurm is None else task_command
+    table = {
+        "task": [str(chosen.index(name)) if name in chosen else "" for name in names],
+        "name": names,
+        "state": states,
+        "command": [shlex.join(command(folder, name)) for name in names],
+    }
+    script = "" if slurm is None or not chosen else batch_script(folder, len(chosen), slurm)
+    return Preview(script, pd.DataFrame(table))
+
+
+def _planned(sweep_file: str | Path, out: str | Path | None) -> "tuple[SweepPlan, SweepFolder]":
+    """The runs of a sweep file, and their directory, in which they fit."""
     from dse.runs.sweep_folder import SweepFolder
     from dse.runs.sweep_plan import load_plan
 
     plan = load_plan(Path(sweep_file))
     folder = SweepFolder(default_path(sweep_file) if out is None else Path(out))
+    if folder.path.resolve() == Path(sweep_file).resolve():
+        raise ConfigError(f"{sweep_file} is the sweep file itself: choose another directory with --out")
     folder.check(plan)
-    with RunLock(RunDirectory(folder.path)):
-        folder.claim(plan)
-        run_locally(folder, [run.name for run in plan.runs], jobs=jobs, observer=watch)
-    return status_table(folder.path)
+    return plan, folder
 
 
 def default_path(sweep_file: str | Path) -> Path:

@@ -1,12 +1,19 @@
 """Commands about many runs; see `cli`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dse.cli_options import EXECUTION, EXIT_INTERRUPTED, Format, FormatOption, option, terminable
+from dse.errors import ConfigError
 from dse.reporting import terminal
+
+if TYPE_CHECKING:
+    from dse.runs.sweep_slurm import SlurmOptions
+
+CLUSTER = "Cluster"
+"""A panel of the help text."""
 
 EXIT_UNFINISHED = 1
 """Some runs of a sweep failed, or were interrupted."""
@@ -14,7 +21,14 @@ EXIT_UNFINISHED = 1
 
 def sweep(
     sweep_file: Annotated[Path, typer.Argument(help="A TOML file with a table [sweep].", metavar="SWEEP.toml")],
-    jobs: Annotated[int, option("Runs at a time; default 1.", EXECUTION)] = 1,
+    jobs: Annotated[int, option("Runs at a time on this machine; default 1.", EXECUTION)] = 1,
+    dry_run: Annotated[bool, option("Print what would be done, and do nothing.", EXECUTION, "--dry-run")] = False,
+    cluster: Annotated[str | None, option("slurm: submit the runs as a job array.", CLUSTER, metavar="NAME")] = None,
+    partition: Annotated[str | None, option("Of SLURM; its default otherwise.", CLUSTER, metavar="NAME")] = None,
+    walltime: Annotated[str | None, option("Of each run; default 24:00:00.", CLUSTER, metavar="TIME")] = None,
+    memory: Annotated[str | None, option("Of each run; default 4GB.", CLUSTER, metavar="SIZE")] = None,
+    cpus: Annotated[int | None, option("Cores of each run; default 1.", CLUSTER)] = None,
+    parallelism: Annotated[int | None, option("Runs at a time there; default 50.", CLUSTER)] = None,
     out: Annotated[Path | None, option("Directory; default runs/SWEEP.", EXECUTION, metavar="DIR")] = None,
     output_format: FormatOption = Format.table,
 ) -> None:
@@ -26,20 +40,38 @@ def sweep(
         search.seed = [0, 1, 2]
         search.method = ["nsga2", "random"]
 
-    The same command continues what is not finished, and does what was added to the lists.
+    The same command continues what is not finished, and does what was added to the lists. With --cluster it returns
+    when the runs are submitted; `dse status` follows them.
     """
     from dse import api_sweeps
-    from dse.reporting.terminal_sweeps import RunsWatch, print_status
+    from dse.reporting.terminal_sweeps import RunsWatch, print_preview, print_status
 
+    given = {"partition": partition, "walltime": walltime, "memory": memory, "cpus": cpus, "parallelism": parallelism}
+    slurm = _slurm_options(cluster, {name: value for name, value in given.items() if value is not None})
+    if dry_run:
+        print_preview(api_sweeps.preview(sweep_file, slurm=slurm, out=out), output_format)
+        return
     with terminable():
         try:
-            table = api_sweeps.sweep(sweep_file, jobs=jobs, out=out, watch=RunsWatch())
+            table = api_sweeps.sweep(sweep_file, jobs=jobs, slurm=slurm, out=out, watch=RunsWatch())
         except KeyboardInterrupt:
             terminal.print_note("interrupted; everything measured is kept. Repeat the same command to continue")
             raise typer.Exit(EXIT_INTERRUPTED) from None
     print_status(table, output_format)
-    if (table["state"] != "finished").any():
+    if slurm is None and (table["state"] != "finished").any():
         raise typer.Exit(EXIT_UNFINISHED)
+
+
+def _slurm_options(cluster: str | None, given: dict[str, Any]) -> "SlurmOptions | None":
+    from dse.runs.sweep_slurm import SlurmOptions
+
+    if cluster is None and given:
+        raise ConfigError(f"--{next(iter(given))} is for clusters: add --cluster slurm, or leave it out")
+    if cluster not in (None, "slurm"):
+        raise ConfigError(
+            f"--cluster {cluster}: expected slurm. Other batch systems: dse explore --cluster, run by run"
+        )
+    return None if cluster is None else SlurmOptions(**given)
 
 
 def status(

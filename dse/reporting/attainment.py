@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 """Okabe and Ito's, which color-blind people can tell apart."""
 
+MOST_LOST_POINTS = 10.0
+"""Losses beyond are cut off: they would squeeze the others into a line."""
+
 DASHES = ("-", "--", "-.", ":")
 
 
@@ -82,7 +85,7 @@ def attainment(data: AttainmentData, ax: "Axes | None" = None) -> "Axes":
         ax.fill(area[:, 0], area[:, 1], color=color, alpha=0.15, linewidth=0)
         ax.plot(median[:, 0], median[:, 1], color=color, linestyle=dash, linewidth=1.5, label=_legend(group))
     ax.axhline(0, color="0.4", linewidth=0.8, linestyle=":")
-    ax.set_ylim(top=bottom)
+    ax.set_ylim(top=min(bottom, MOST_LOST_POINTS))
     ax.set_xlim(left=0)
     ax.invert_yaxis()
     ax.set_xlabel("multiplication energy saved (%)")

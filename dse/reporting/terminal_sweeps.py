@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dse.reporting.terminal import Format, duration, print_note, print_table
+from dse.api_sweeps import Preview
+from dse.reporting.terminal import Format, duration, make_console, print_note, print_table
 from dse.runs.run_collection import LOSSES, Collection
 from dse.runs.sweep_folder import Outcome
 
@@ -29,12 +30,30 @@ class RunsWatch:
         """See `RunsObserver`."""
         print_note(f"{name}: going on in {holder}, which is waited for")
 
+    def on_submitted(self, name: str, job: str) -> None:
+        """See `RunsObserver`."""
+        print_note(f"{name}: submitted as job {job}")
+
     def on_outcome(self, name: str, outcome: Outcome) -> None:
         """See `RunsObserver`."""
         self._n_done += outcome.state == "finished"
         took = f" in {duration(outcome.time_s)}" if outcome.time_s else ""
         why = f": {outcome.message}" if outcome.message else ""
         print_note(f"{name}: {outcome.state}{took}{why} ({self._n_done} of {self._n_runs} finished)")
+
+
+def print_preview(found: Preview, output_format: Format) -> None:
+    """The script, then the runs; json and csv have the runs alone."""
+    if output_format != "table":
+        print_table(found.runs, output_format)
+        return
+    if found.script:
+        print_text(found.script)
+        print_table(found.runs[["task", "name", "state"]], "table", title=states_text(found.runs))
+        return
+    print_table(found.runs[["name", "state"]], "table", title=states_text(found.runs))
+    for command in found.runs.loc[found.runs["task"] != "", "command"]:
+        print_text(command)
 
 
 def print_status(table: pd.DataFrame, output_format: Format) -> None:
@@ -94,3 +113,8 @@ def print_collection(found: Collection, output_format: Format, *, path: Path) ->
 def _median_and_quartiles(table: pd.DataFrame, figure: str, digits: str) -> list[str]:
     values = zip(*(table[f"{figure}_{end}"] for end in ("median", "q25", "q75")), strict=True)
     return ["" if math.isnan(m) else f"{m:{digits}} ({low:{digits}} to {high:{digits}})" for m, low, high in values]
+
+
+def print_text(text: str) -> None:
+    """On stdout as it is, whatever its length."""
+    make_console(to_stderr=False).print(text, markup=False, soft_wrap=True)

@@ -39,6 +39,9 @@ class RunsObserver(Protocol):
     def on_elsewhere(self, name: str, holder: str) -> None:
         """A run is going on in another process."""
 
+    def on_submitted(self, name: str, job: str) -> None:
+        """A run is in the queue of a batch system."""
+
     def on_outcome(self, name: str, outcome: Outcome) -> None:
         """A run ended."""
 
@@ -55,6 +58,9 @@ class SilentRuns:
     def on_elsewhere(self, name: str, holder: str) -> None:
         """See `RunsObserver`."""
 
+    def on_submitted(self, name: str, job: str) -> None:
+        """See `RunsObserver`."""
+
     def on_outcome(self, name: str, outcome: Outcome) -> None:
         """See `RunsObserver`."""
 
@@ -69,7 +75,7 @@ class Attempt:
     """A process that does, or continues, one run of a sweep; its output is in the run's log."""
 
     def __init__(self, folder: SweepFolder, name: str, command: Command, cpus: Sequence[int] = ()) -> None:
-        self.name = name
+        self.name, self.is_asked_to_end = name, False
         self._folder, self._begin = folder, time.monotonic()
         folder.write_outcome(name, None)
         log = folder.log(name)
@@ -101,6 +107,7 @@ class Attempt:
 
     def end(self) -> None:
         """Asks it to end: what it is measuring is finished or lost, all before is kept."""
+        self.is_asked_to_end = True
         self._process.terminate()
 
     def kill(self) -> None:
@@ -113,7 +120,7 @@ class Attempt:
         time_s = time.monotonic() - self._begin
         if self._folder.run(self.name).is_finished:
             return Outcome("finished", time_s=time_s)
-        if code in (0, 130, -signal.SIGTERM, -signal.SIGINT):
+        if self.is_asked_to_end or code in (0, 130, -signal.SIGTERM, -signal.SIGINT):
             return Outcome("interrupted", time_s=time_s)
         said = _last_error(self._folder.log(self.name), self._log_start)
         if code < 0:
