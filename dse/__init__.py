@@ -25,6 +25,7 @@ _HOMES = {
     "load_library": "dse.multipliers.library",
     "lut_conv2d": "dse.simulation.ops",
     "lut_linear": "dse.simulation.ops",
+    "match": "dse.api_matching",
     "open_points": "dse.runs.point_set",
     "open_run": "dse.runs.results",
     "operating_points": "dse.api_points",
@@ -52,6 +53,7 @@ __all__ = [
     "load_library",
     "lut_conv2d",
     "lut_linear",
+    "match",
     "open_points",
     "open_run",
     "operating_points",
@@ -64,6 +66,7 @@ __all__ = [
 if TYPE_CHECKING:
     from dse.api import evaluate, explore, export, tolerances
     from dse.api_finetuning import finetune
+    from dse.api_matching import match
     from dse.api_neurons import axnn, resilience
     from dse.api_points import operating_points
     from dse.api_sweeps import collect, status, sweep

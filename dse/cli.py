@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dse import __version__, cli_axnn, cli_neurons, cli_sweeps
+from dse import __version__, cli_axnn, cli_match, cli_neurons, cli_sweeps
 from dse.cli_options import (
     EXECUTION,
     EXIT_INTERRUPTED,
@@ -16,18 +16,26 @@ from dse.cli_options import (
     POINTS,
     SEARCH,
     CalibrationImages,
+    Cluster,
     DataFolder,
     DatasetName,
     Excluded,
     Format,
     FormatOption,
+    Interface,
+    Memory,
     NetworkName,
     ObserverName,
+    Partition,
     PerChannel,
     Preprocessing,
     RunFile,
     SchemeName,
+    Walltime,
     Weights,
+    Workers,
+    WorkersBackend,
+    WorkerTimeout,
     numbers,
     option,
     terminable,
@@ -140,6 +148,14 @@ def explore(
     backend: Annotated[str | None, option("auto, a kernel, or reference.", EXECUTION, metavar="NAME")] = None,
     device: Annotated[str | None, option("auto, cpu, cuda or cuda:N.", EXECUTION, metavar="NAME")] = None,
     batch_size: Annotated[int | None, option("Images per batch.", EXECUTION)] = None,
+    workers_backend: WorkersBackend = None,
+    cluster: Cluster = None,
+    workers: Workers = None,
+    partition: Partition = None,
+    walltime: Walltime = None,
+    memory: Memory = None,
+    interface: Interface = None,
+    worker_timeout: WorkerTimeout = None,
     out: Annotated[Path | None, option("Run directory; default below runs/.", EXECUTION, metavar="DIR")] = None,
     output_format: FormatOption = Format.table,
 ) -> None:
@@ -230,6 +246,7 @@ def tolerances(
     terminal.print_tolerances(found, output_format, path=path)
 
 
+app.command()(cli_match.match)
 app.command()(cli_neurons.resilience)
 app.command()(cli_axnn.axnn)
 app.command()(cli_sweeps.sweep)

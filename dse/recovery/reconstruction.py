@@ -68,7 +68,7 @@ def reconstruct(
 
     def before(index: int, layer: TableLayer, x: torch.Tensor) -> None:
         if layer.is_convolution and not layer.is_exact:
-            _fit(layer, x.chunk(learner.n_points), wanted[index], rng)
+            fit_layer(layer, x.chunk(learner.n_points), wanted[index], rng)
         if on_layer is not None:
             on_layer(index + 1, len(learner.layers))
 
@@ -86,7 +86,15 @@ def _outputs(exact: SwitchableNetwork, images: Split) -> list[torch.Tensor]:
     return found
 
 
-def _fit(layer: TableLayer, inputs: Sequence[torch.Tensor], wanted: torch.Tensor, rng: np.random.Generator) -> None:
+def fit_layer(
+    layer: TableLayer,
+    inputs: Sequence[torch.Tensor],
+    wanted: torch.Tensor,
+    rng: np.random.Generator,
+    *,
+    sweeps: int = SWEEPS,
+    max_samples: int = MAX_SAMPLES,
+) -> None:
     """Sets the weights of a layer.
 
     Args:
@@ -94,11 +102,13 @@ def _fit(layer: TableLayer, inputs: Sequence[torch.Tensor], wanted: torch.Tensor
         inputs: at every operating point, float32 `[n, C_in, H, W]`.
         wanted: outputs on the same images, float32 `[n, C_out, H_out, W_out]`.
         rng: decides the positions and the order of weights.
+        sweeps: over all weights.
+        max_samples: output positions, at most.
     """
     original, device = layer.quantized(), wanted.device
     problem = layer.mapped(original)
     n_positions = wanted[:, 0].numel()
-    n_samples = min(n_positions, int(np.clip(SAMPLES_PER_WEIGHT * problem.fan_in, MIN_SAMPLES, MAX_SAMPLES)))
+    n_samples = min(n_positions, int(np.clip(SAMPLES_PER_WEIGHT * problem.fan_in, MIN_SAMPLES, max_samples)))
     positions = sample_positions(wanted, n_samples, rng)
     samples = [_Samples.of(layer, k, problem, x, wanted, positions) for k, x in enumerate(inputs)]
     weight = (problem.weight.to(device, torch.int64) - problem.w_low).flatten(1)
@@ -112,8 +122,9 @@ def _fit(layer: TableLayer, inputs: Sequence[torch.Tensor], wanted: torch.Tensor
             residual = torch.stack([sample.residual[:, rows] for sample in samples])
             units = torch.tensor([sample.unit for sample in samples], device=device)
             chosen[rows] = _fitted(
-                problem, tables, weight[rows], products[rows], patches, residual, units=units, rng=rng
-            )
+                problem, tables, weight[rows], products[rows], patches, residual, units=units, rng=rng,
+                sweeps=sweeps,
+            )  # fmt: skip
     layer.use_codes((chosen + problem.w_low).view(problem.weight.shape))
 
 
@@ -127,6 +138,7 @@ def _fitted(
     *,
     units: torch.Tensor,
     rng: np.random.Generator,
+    sweeps: int,
 ) -> torch.Tensor:
     """Code indices of filters with the same inputs and tables, int64 `[n_filters, K]`; most arguments as in `descend`.
 
@@ -134,7 +146,7 @@ def _fitted(
         problem: the convolution.
         tables: of every point, float32 `[256, 256]`.
         weight: code indices that go into the tables before.
-        products, patches, residual, units, rng: see `descend`.
+        products, patches, residual, units, rng, sweeps: see `descend`.
     """
     columns, column_of = distinct_columns(tables)
     before = column_of[weight]
@@ -228,6 +240,7 @@ def descend(
     units: torch.Tensor,
     codes: torch.Tensor,
     rng: np.random.Generator,
+    sweeps: int = SWEEPS,
 ) -> torch.Tensor:
     """Coordinate descent over the weights of filters with the same inputs, see the module; on the tensors' device.
 
@@ -240,6 +253,7 @@ def descend(
         units: what a product of 1 is in each table, float32 `[n_points]`.
         codes: activation codes in natural order, float32 `[256]`.
         rng: decides the order of weights.
+        sweeps: over all weights.
 
     Returns:
         `columns`.
@@ -247,7 +261,7 @@ def descend(
     _, n, fan_in = patches.shape
     shrinkage = min(SHRINKAGE * fan_in / n, MAX_SHRINKAGE)
     filters = torch.arange(len(columns), device=columns.device)
-    for _ in range(SWEEPS):
+    for _ in range(sweeps):
         for k in rng.permutation(fan_in):
             index = patches[:, :, k]
             centered, counts = _centered(tables, index)

@@ -1,0 +1,45 @@
+"""The command `dse match`; see `cli`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dse.cli_options import EXECUTION, EXIT_INTERRUPTED, SEARCH, Format, FormatOption, numbers, option, terminable
+from dse.reporting import terminal
+from dse.reporting.live_line import LiveLine
+
+
+def match(
+    run: Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")],
+    energy_saved: Annotated[
+        str, option("Percents of the energy, a design for each; default 50,60,70,75.", SEARCH, metavar="P,P,..")
+    ] = "50,60,70,75",
+    threads: Annotated[int | None, option("Of this process; default as the run.", EXECUTION)] = None,
+    out: Annotated[Path | None, option("Directory; default RUN/matched.", EXECUTION, metavar="DIR")] = None,
+    output_format: FormatOption = Format.table,
+) -> None:
+    """Match designs that are going to be fine-tuned, on the errors that chosen weights will leave.
+
+    The run gives network, data and multipliers; it need not be finished. For example
+
+        dse match runs/resnet20 --energy-saved 70,75
+        dse finetune runs/resnet20 --assignments runs/resnet20/matched/designs.csv --noise-epochs 4
+
+    What is measured is kept: other savings take a moment.
+    """
+    from dse.api_matching import match as match_designs
+    from dse.reporting.terminal_matching import MatchWatch, print_designs
+    from dse.runs.matching import FOLDER, MatchDirectory
+
+    with LiveLine(terminal.make_console(to_stderr=True)) as line, terminable():
+        try:
+            found = match_designs(
+                run, energy_saved=numbers(energy_saved, "--energy-saved", "60,70,75"), threads=threads, out=out,
+                watch=MatchWatch(line),
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            line.close()
+            terminal.print_note("interrupted; what was measured is kept. Repeat the same command to continue")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+    print_designs(found, output_format, path=MatchDirectory(out or run / FOLDER).designs)
