@@ -56,6 +56,14 @@ OPTIONS = {
     "backend": "execution.backend",
     "device": "execution.device",
     "batch_size": "execution.batch_size",
+    "workers_backend": "execution.workers_backend",
+    "cluster": "execution.cluster",
+    "workers": "execution.workers",
+    "partition": "execution.partition",
+    "walltime": "execution.walltime",
+    "memory": "execution.memory",
+    "interface": "execution.interface",
+    "worker_timeout": "execution.worker_timeout_s",
 }
 """Options of `explore` and of the command line, and the keys of the run file that they override."""
 
@@ -119,6 +127,14 @@ def explore(
     backend: str | None = None,
     device: str | None = None,
     batch_size: int | None = None,
+    workers_backend: str | None = None,
+    cluster: str | None = None,
+    workers: int | None = None,
+    partition: str | None = None,
+    walltime: str | None = None,
+    memory: str | None = None,
+    interface: str | None = None,
+    worker_timeout: float | None = None,
     out: str | Path | None = None,
     watch: Observer | None = None,
 ) -> Run:
@@ -170,6 +186,15 @@ def explore(
         backend: `auto`, one of the kernels `factored`, `rows`, `permute`, `columns`, `direct` or `gpu`, or `reference`.
         device: what simulates: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
         batch_size: images per batch.
+        workers_backend: of `jobs`: `loky` (processes), `threading` or `dask`.
+        cluster: `dask:tcp://host:port` joins a running dask cluster, which must be trusted and is sent code; `slurm`,
+            `pbs` or `lsf` starts one there. Results are those of this machine.
+        workers: to start there, or to wait for.
+        partition: of the batch system, its queue.
+        walltime: of a worker's job, as `02:00:00`; workers that end are replaced.
+        memory: of a worker, as `4GB`.
+        interface: the network by which machines of the cluster reach each other, as `ib0`.
+        worker_timeout: s an assignment may take before another worker gets it too; by experience by default.
         out: the run directory; by default below `runs/`, named after the configuration.
         watch: told how the run goes on.
 

@@ -71,3 +71,19 @@ PerChannel = Annotated[bool | None, option("One weight scale per output channel.
 Excluded = Annotated[
     list[str] | None, option("Layer (or pattern) that stays exact; repeatable.", INTEGER, metavar="NAME")
 ]
+
+WorkersBackend = Annotated[
+    str | None, option("Of the jobs: loky (processes), threading or dask.", EXECUTION, metavar="NAME")
+]
+Cluster = Annotated[
+    str | None,
+    option("dask:tcp://HOST:PORT joins a dask cluster, slurm, pbs or lsf starts one.", EXECUTION, metavar="NAME"),
+]
+Workers = Annotated[int | None, option("Workers to start there; those to wait for.", EXECUTION)]
+Partition = Annotated[str | None, option("Of the batch system, its queue.", EXECUTION, metavar="NAME")]
+Walltime = Annotated[str | None, option("Of a worker, as 02:00:00.", EXECUTION, metavar="TIME")]
+Memory = Annotated[str | None, option("Of a worker, as 4GB.", EXECUTION, metavar="SIZE")]
+Interface = Annotated[str | None, option("Network between the machines, as ib0.", EXECUTION, metavar="NAME")]
+WorkerTimeout = Annotated[
+    float | None, option("Seconds for an assignment; then another worker gets it.", EXECUTION, metavar="SECONDS")
+]

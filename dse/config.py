@@ -35,6 +35,7 @@ Count = Annotated[int, Field(ge=1)]
 Shares = Annotated[tuple[Annotated[int, Field(ge=1, le=99)], ...], Field(strict=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Word = Annotated[str, Field(pattern=r"^[\w.:@+,-]+$")]  # it goes into scripts of batch systems
 
 EXECUTION_TABLE = "execution"
 """The one table that may change when a run is continued: it never changes a result."""
@@ -148,13 +149,27 @@ class TolerancesConfig(_Table):
 class ExecutionConfig(_Table):
     """`jobs`: worker processes; `threads`: per worker, `None` shares the cores evenly (one for small networks);
     `batch_size`: images at once, `None` as the network's size suggests; `device`: what simulates, `auto` is a GPU where
-    there is one."""
+    there is one.
+
+    `workers_backend`: processes or threads of this machine through joblib, or processes through dask. `cluster`: a
+    running dask cluster as `dask:tcp://host:port`, or a batch system on which `workers` dask workers are started; with
+    its `partition` (queue), `walltime`, `memory` of each worker, and the network `interface` that machines reach each
+    other by. `worker_timeout_s`: what a worker may take for an assignment before another gets it too; `None`: by
+    experience."""
 
     jobs: Count = 1
     threads: Count | None = None
     backend: Backend = "auto"
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")
     batch_size: Count | None = None
+    workers_backend: Literal["loky", "threading", "dask"] = "loky"
+    cluster: str | None = Field(default=None, pattern=r"^(dask:(tcp|tls)://[^\s/]+:[0-9]+|slurm|pbs|lsf)$")
+    workers: Count | None = None
+    partition: Word | None = None
+    walltime: Word | None = None
+    memory: str | None = Field(default=None, pattern=r"^[0-9]+(\.[0-9]+)? ?[kKMGT]?i?B?$")
+    interface: Word | None = None
+    worker_timeout_s: Positive | None = None
 
 
 class RunConfig(_Table):
@@ -220,9 +235,15 @@ def _message(source: str, error: Mapping[str, Any]) -> str:
     return f"{where} = {error['input']!r}: {_expectation(error)}"
 
 
+WORD = "letters, digits and the signs ._:@+,- only, as batch systems take"
 _PATTERNS = {
     "kind": "free, tiles:T or pipelined:T, with T a number of at least 1",
     "device": "auto, cpu, cuda or cuda:N, with N the number of a GPU from 0",
+    "cluster": "dask:tcp://HOST:PORT of a running dask scheduler (or dask:tls://...), slurm, pbs or lsf",
+    "memory": "a size as 4GB or 800MB",
+    "partition": WORD,
+    "walltime": WORD,
+    "interface": WORD,
 }
 
 

@@ -189,7 +189,7 @@ def start_lines(start: loop.Start) -> list[str]:
         f"run directory {start.path}",
         f"{start.network} on {start.dataset}: {start.n_layers} layers, {start.n_multiplications:,} multiplications an "
         f"image, {start.n_multipliers} multipliers, {start.n_images_search} search and {start.n_images_report} report "
-        f"images, {start.jobs} jobs x {start.threads} threads",
+        f"images, {start.jobs} {f'workers of {start.place}' if start.place else 'jobs'} x {start.threads} threads",
     ]
     if start.data_files:
         lines.append(f"data from {', '.join(start.data_files)}")

@@ -1,8 +1,9 @@
-"""Where assignments are measured: in this process, or in worker processes through joblib.
+"""Where assignments are measured: in this process, or in worker processes or threads through joblib.
 
-The evaluator reaches each worker once, through a file; afterwards only integer assignments travel. Every result is
-handed over as soon as it exists, so that a killed run loses at most the few evaluations in flight. Results do not
-depend on the number of workers, nor on how assignments are cut into chunks.
+The evaluator reaches each worker once, processes through a file; afterwards only integer assignments travel. Every
+result is handed over as soon as it exists, so that a killed run loses at most the few evaluations in flight. Results do
+not depend on the number of workers, nor on how assignments are cut into chunks. Workers on other machines are in
+`dse.runs.dask_executor`.
 
 An evaluator may measure a batch of assignments in parts (`correct_in_parts`), all of them on some images before any of
 them on more, so that they share work. In this process parts are handed over every so often; a worker measures a chunk
@@ -14,12 +15,15 @@ import os
 import pickle
 import sys
 import tempfile
+import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import cloudpickle
 import joblib
@@ -89,26 +93,34 @@ def available_cpus() -> int:
     return os.cpu_count() or 1
 
 
-class Executor:
-    """Runs batches of assignments on `jobs` processes with `threads` threads each.
+class Executor(ABC):
+    """Measures batches of assignments somewhere. Use as a context manager: it may keep files, processes, connections.
 
-    Use as a context manager: it keeps the evaluators' files for its workers.
+    Attributes:
+        threads: of every job.
     """
 
-    def __init__(self, jobs: int = 1, threads: int | None = None) -> None:
-        if jobs < 1 or (threads is not None and threads < 1):
-            raise ConfigError(f"jobs = {jobs}, threads = {threads}: expected numbers of at least 1")
-        self.jobs = jobs
-        self.threads = threads or max(1, available_cpus() // jobs)
-        self._folder = tempfile.TemporaryDirectory(prefix="dse-") if jobs > 1 else None
-        self._files: dict[str, Path] = {}
+    threads: int
+
+    @property
+    @abstractmethod
+    def jobs(self) -> int:
+        """How many evaluations go on at a time."""
+
+    @property
+    def place(self) -> str:
+        """Where, for people; empty on this machine."""
+        return ""
 
     def __enter__(self) -> "Executor":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Lets go of whatever it keeps."""
 
     def run(
         self,
@@ -140,38 +152,160 @@ class Executor:
             results.update((r.index, r) for r in part)
         return [results[i] for i in range(len(assignments))]
 
+    @abstractmethod
     def _chunks_done(
         self, evaluator: Evaluator, assignments: NDArray[np.int64], images: tuple[int, int]
     ) -> Iterator[list[Result]]:
-        # Neighbours share leading layers, and an evaluator may share their work.
-        order = np.lexsort(assignments.T[::-1]) if len(assignments) else np.empty(0, dtype=np.int64)
+        """Results of a few assignments after the other, in any order."""
+
+
+def related_first(assignments: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows in an order in which neighbors share leading layers, as an evaluator may share their work; int64 [n]."""
+    return np.lexsort(assignments.T[::-1]) if len(assignments) else np.empty(0, dtype=np.int64)
+
+
+def cut(rows: NDArray[np.int64], jobs: int) -> Iterator[NDArray[np.int64]]:
+    """Chunks of rows: several for each job, so that no job waits long for the others."""
+    size = int(np.clip(len(rows) // (4 * jobs), 1, MAX_CHUNK))
+    return (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+Backend = Literal["loky", "threading"]
+
+
+class LocalExecutor(Executor):
+    """Runs batches in this process, or on `jobs` processes or threads of this machine.
+
+    Args:
+        jobs: how many.
+        threads: of each of them; by default they share the cores evenly.
+        backend: of joblib, for more than one job.
+    """
+
+    def __init__(self, jobs: int = 1, threads: int | None = None, *, backend: Backend = "loky") -> None:
+        if jobs < 1 or (threads is not None and threads < 1):
+            raise ConfigError(f"jobs = {jobs}, threads = {threads}: expected numbers of at least 1")
+        self._jobs, self._backend = jobs, backend
+        self.threads = threads or max(1, available_cpus() // jobs)
+        self._folder = tempfile.TemporaryDirectory(prefix="dse-") if jobs > 1 and backend == "loky" else None
+        self._files: dict[str, Path] = {}
+        self._copies: dict[str, Copies] = {}
+
+    @property
+    def jobs(self) -> int:
+        """See `Executor`."""
+        return self._jobs
+
+    def close(self) -> None:
+        """See `Executor`."""
+        self._copies.clear()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def _chunks_done(
+        self, evaluator: Evaluator, assignments: NDArray[np.int64], images: tuple[int, int]
+    ) -> Iterator[list[Result]]:
+        order = related_first(assignments)
         if self.jobs == 1:
             limit_threads(self.threads)
             yield from _in_process(evaluator, assignments, order, images)
-            return
-        path = self._send(evaluator)
-        size = int(np.clip(len(order) // (4 * self.jobs), 1, MAX_CHUNK))
+        elif self._backend == "threading":
+            work = _in_thread, self._copied(evaluator)
+            yield from self._parallel(work, order, assignments, images)
+        else:
+            yield from self._in_processes(evaluator, order, assignments, images)
+
+    def _in_processes(
+        self, evaluator: Evaluator, order: NDArray[np.int64], assignments: NDArray[np.int64], images: tuple[int, int]
+    ) -> Iterator[list[Result]]:
+        """Assignments of a worker that dies are measured by those that take its place."""
+        path, n_before = self._send(evaluator), 0
+        missing = {int(i) for i in order}
+        while missing:
+            n_missing = len(missing)
+            try:
+                rows = order[[int(i) in missing for i in order]]
+                for results in self._parallel((_in_worker, path), rows, assignments, images):
+                    missing -= {r.index for r in results}
+                    yield results
+            except BrokenProcessPool:
+                if len(missing) == n_missing == n_before:
+                    raise RunError(
+                        f"one of {self.jobs} worker processes died, most likely for lack of memory. Everything "
+                        "measured before is saved: repeat the same command with fewer --jobs to continue"
+                    ) from None
+                _log.warning("a worker process died; %d evaluations go to new ones", len(missing))
+                n_before = len(missing)
+
+    def _parallel(
+        self, work: tuple, rows: NDArray[np.int64], assignments: NDArray[np.int64], images: tuple[int, int]
+    ) -> Iterator[list[Result]]:
+        function, what = work
         tasks = (
-            joblib.delayed(_work)(path, self.threads, part, assignments[part], images)
-            for part in (order[start : start + size] for start in range(0, len(order), size))
+            joblib.delayed(function)(what, self.threads, part, assignments[part], images)
+            for part in cut(rows, self.jobs)
         )
-        try:
-            with joblib.parallel_config("loky", n_jobs=self.jobs, inner_max_num_threads=self.threads):
-                yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(tasks)
-        except BrokenProcessPool:
-            raise RunError(
-                f"one of {self.jobs} worker processes died, most likely for lack of memory. Everything measured before "
-                "is saved: repeat the same command with fewer --jobs to continue"
-            ) from None
+        limit = {"inner_max_num_threads": self.threads} if self._backend == "loky" else {}
+        with joblib.parallel_config(self._backend, n_jobs=self.jobs, **limit):
+            yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(tasks)
 
     def _send(self, evaluator: Evaluator) -> Path:
         key = evaluator.fingerprint
         if key not in self._files:
             path = Path(self._folder.name) / f"{len(self._files)}.pickle"
-            # Unlike pickle, cloudpickle carries classes that were defined in a notebook or script.
-            path.write_bytes(cloudpickle.dumps(evaluator))
+            path.write_bytes(packed(evaluator))
             self._files[key] = path
         return self._files[key]
+
+    def _copied(self, evaluator: Evaluator) -> "Copies":
+        key = evaluator.fingerprint
+        if key not in self._copies:
+            self._copies[key] = Copies(packed(evaluator), self.jobs)
+        return self._copies[key]
+
+
+def packed(evaluator: Evaluator) -> bytes:
+    """An evaluator as it travels to workers."""
+    # Unlike pickle, cloudpickle carries classes that were defined in a notebook or script.
+    return cloudpickle.dumps(evaluator)
+
+
+class Copies:
+    """A packed evaluator for the threads of a process: each takes a copy, as evaluating changes an evaluator.
+
+    Args:
+        payload: see `packed`.
+        n_threads: that take one at the same time, at most.
+        fingerprint: that the evaluator must have; `None` for any.
+    """
+
+    def __init__(self, payload: bytes, n_threads: int, *, fingerprint: str | None = None) -> None:
+        self._payload, self._n_left, self._fingerprint = payload, n_threads, fingerprint
+        self._free: list[Evaluator] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def one(self) -> Iterator[Evaluator]:
+        """A copy that nobody else uses meanwhile."""
+        with self._lock:  # unpacking imports torch, once
+            copy = self._free.pop() if self._free else self._unpack()
+        try:
+            yield copy
+        finally:
+            with self._lock:
+                self._free.append(copy)
+
+    def _unpack(self) -> Evaluator:
+        copy = pickle.loads(self._payload)
+        if self._fingerprint is not None and copy.fingerprint != self._fingerprint:
+            raise RunError(
+                "network, data or multipliers came to a worker as something else (other fingerprint). Install the same "
+                "versions of dse, torch and numpy on all machines of the cluster, and repeat the command"
+            )
+        self._n_left -= 1
+        if self._n_left == 0:
+            self._payload = b""
+        return copy
 
 
 def evaluate_batch(
@@ -182,8 +316,8 @@ def evaluate_batch(
     jobs: int = 1,
     threads: int | None = None,
 ) -> list[Result]:
-    """`Executor.run` for a single batch."""
-    with Executor(jobs, threads) as executor:
+    """`LocalExecutor.run` for a single batch."""
+    with LocalExecutor(jobs, threads) as executor:
         return executor.run(evaluator, assignments, on_results)
 
 
@@ -197,15 +331,13 @@ def _in_process(
     while start < len(order):
         part = order[start : start + size]
         begin = time.perf_counter()
-        yield _measure(evaluator, part, assignments[part], images)
+        yield measure_chunk(evaluator, part, assignments[part], images)
         start += len(part)
         per_item = max(time.perf_counter() - begin, 1e-9) / len(part)
         size = int(np.clip(CHUNK_TIME_S / per_item, 1, min(MAX_CHUNK, 2 * size)))
 
 
-def _in_parts(
-    evaluator: Evaluator, assignments: NDArray[np.int64], images: tuple[int, int]
-) -> Iterator[list[Result]]:
+def _in_parts(evaluator: Evaluator, assignments: NDArray[np.int64], images: tuple[int, int]) -> Iterator[list[Result]]:
     """Results of all assignments together, as they grow; when that fails, of each that is left by itself."""
     n_images = images[1] - images[0]
     hits = [np.empty(0, dtype=np.bool_) for _ in assignments]
@@ -224,7 +356,7 @@ def _in_parts(
     yield [Result(i, hits[i]) for i in sorted(new)]
     for i, known in enumerate(hits):
         if len(known) < n_images:
-            (rest,) = _measure(evaluator, [i], assignments[i][None], (images[0] + len(known), images[1]))
+            (rest,) = measure_chunk(evaluator, [i], assignments[i][None], (images[0] + len(known), images[1]))
             yield [replace(rest, hits=np.concatenate([known, rest.hits])) if rest.is_ok else rest]
 
 
@@ -232,27 +364,42 @@ _loaded: dict[Path, Evaluator] = {}
 """In a worker: the evaluators it has read, by file."""
 
 
-def _work(
+def _in_worker(
     path: Path, threads: int, indices: NDArray[np.int64], assignments: NDArray[np.int64], images: tuple[int, int]
 ) -> list[Result]:
     if path not in _loaded:
         _loaded[path] = pickle.loads(path.read_bytes())
     limit_threads(threads)
-    return _measure(_loaded[path], indices, assignments, images)
+    return measure_chunk(_loaded[path], indices, assignments, images)
+
+
+def _in_thread(
+    copies: Copies, threads: int, indices: NDArray[np.int64], assignments: NDArray[np.int64], images: tuple[int, int]
+) -> list[Result]:
+    with copies.one() as evaluator:
+        limit_threads(threads)
+        return measure_chunk(evaluator, indices, assignments, images)
 
 
 def limit_threads(threads: int) -> None:
-    """Has this process use so many threads from now on."""
+    """Has this thread of this process use so many threads from now on."""
     # An evaluator without torch must not pay for its import.
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
 
 
-def _measure(
+def measure_chunk(
     evaluator: Evaluator, indices: Iterable[int], assignments: NDArray[np.int64], images: tuple[int, int]
 ) -> list[Result]:
-    """Results of a chunk; when the chunk fails, of each assignment by itself."""
+    """Results of a chunk; when the chunk fails, of each assignment by itself.
+
+    Args:
+        evaluator: what measures.
+        indices: of the assignments in their batch.
+        assignments: those of the chunk, int64 [n, n_layers].
+        images: first, and one past the last.
+    """
     indices = [int(i) for i in indices]
     try:
         hits = _checked(evaluator.correct(assignments, *images), (len(indices), images[1] - images[0]))
@@ -261,7 +408,7 @@ def _measure(
             _log.debug("evaluation failed", exc_info=True)
             return [Result(indices[0], None, f"{type(error).__name__}: {error}")]
         pairs = zip(indices, assignments, strict=True)
-        return [result for i, row in pairs for result in _measure(evaluator, [i], row[None], images)]
+        return [result for i, row in pairs for result in measure_chunk(evaluator, [i], row[None], images)]
     return [Result(i, row) for i, row in zip(indices, hits, strict=True)]
 
 

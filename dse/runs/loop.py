@@ -58,7 +58,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Start:
-    """What is about to run, for people: sizes, and how much an earlier process left in the journal."""
+    """What is about to run, for people: sizes, and how much an earlier process left in the journal; `place` is that of
+    the jobs, empty on this machine."""
 
     path: str
     network: str
@@ -74,6 +75,7 @@ class Start:
     jobs: int
     threads: int
     data_files: tuple[str, ...] = ()
+    place: str = ""
 
 
 class Observer(Protocol):

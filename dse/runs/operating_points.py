@@ -19,7 +19,7 @@ from dse.cost.accelerators import Designs
 from dse.errors import ConfigError
 from dse.files import replace_file
 from dse.robustness.surrogate import make_surrogate
-from dse.runs.execution import Executor
+from dse.runs.execution import LocalExecutor
 from dse.runs.foreknowledge import Foreknowledge, foreknow
 from dse.runs.front import join_names, wilson_interval
 from dse.runs.journal import Journal, longest, read_journal
@@ -158,7 +158,7 @@ class _Choosing:
         options, prepared = self.config.execution, self.prepared
         with (
             Journal(self.directory.path / JOURNAL) as journal,
-            Executor(options.jobs, threads_for(self.config, prepared)) as executor,
+            LocalExecutor(options.jobs, threads_for(self.config, prepared)) as executor,
         ):
             self._adopt(journal)
             self.observer.on_start(self._start(len(journal)))

@@ -16,6 +16,7 @@ import pandas as pd
 from dse.config import RunConfig
 from dse.files import replace_file
 from dse.runs.beginning import begin_search, needs_foreknowledge
+from dse.runs.cluster import make_executor
 from dse.runs.execution import Evaluator, Executor
 from dse.runs.foreknowledge import foreknow, predictions_table
 from dse.runs.front import front_table, join_names
@@ -135,7 +136,7 @@ def _layer_record(layer: Any, config: RunConfig) -> dict[str, Any]:
 
 def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, observer: Observer) -> None:
     options = config.execution
-    with Journal(directory.journal) as journal, Executor(options.jobs, threads_for(config, prepared)) as executor:
+    with Journal(directory.journal) as journal, make_executor(options, threads_for(config, prepared)) as executor:
         observer.on_start(_start(directory, config, prepared, journal, executor))
         progress = Progress()
 
@@ -259,5 +260,6 @@ def _start(
         n_journaled=len(journal),
         jobs=executor.jobs,
         threads=executor.threads,
+        place=executor.place,
         data_files=prepared.data_files,
     )

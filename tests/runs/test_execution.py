@@ -1,14 +1,17 @@
 """dse.runs.execution: same results for any number of workers, failures are data."""
 
 import os
+import signal
 import sys
+import time
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from dse.errors import ConfigError, RunError
 from dse.runs import execution
-from dse.runs.execution import Executor, available_cpus, evaluate_batch
+from dse.runs.execution import LocalExecutor, available_cpus, evaluate_batch
 from dse.testing.fakes import FakeEvaluator
 
 
@@ -33,10 +36,12 @@ def test_results_are_in_order_and_handed_over_in_parts(assignments):
     np.testing.assert_array_equal(assignments, before)
 
 
-def test_workers_give_the_same_results(assignments):
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_workers_give_the_same_results(assignments, backend):
     one = evaluate_batch(FakeEvaluator(), assignments)
     seen = []
-    two = evaluate_batch(FakeEvaluator(), assignments, seen.extend, jobs=2, threads=1)
+    with LocalExecutor(2, 1, backend=backend) as executor:
+        two = executor.run(FakeEvaluator(), assignments, seen.extend)
     np.testing.assert_array_equal(hits(one), hits(two))
     assert sorted(r.index for r in seen) == list(range(40))
 
@@ -64,7 +69,7 @@ def test_anything_but_one_bool_an_image_is_a_failure(wrong):
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_parts_of_the_images_add_up(assignments, jobs):
     evaluator, keep = FakeEvaluator(), lambda results: None
-    with Executor(jobs, threads=1) as executor:
+    with LocalExecutor(jobs, threads=1) as executor:
         parts = [executor.run(evaluator, assignments, keep, start=a, stop=b) for a, b in ((0, 16), (16, 170))]
         parts.append(executor.run(evaluator, assignments, keep, start=170))
     np.testing.assert_array_equal(np.hstack([hits(part) for part in parts]), evaluator.correct(assignments, 0, 200))
@@ -100,7 +105,7 @@ def test_parts_are_handed_over_together_where_they_come_fast(assignments):
 
 
 def test_part_of_the_images_in_parts(assignments):
-    with Executor() as executor:
+    with LocalExecutor() as executor:
         for start, stop in ((0, 50), (33, 200), (70, 70)):
             results = executor.run(InParts(), assignments, lambda part: None, start=start, stop=stop)
             np.testing.assert_array_equal(hits(results), FakeEvaluator().correct(assignments, start, stop))
@@ -187,7 +192,7 @@ def test_error_in_the_receiver_stops_the_batch(assignments):
 def test_slurm_cores_win(monkeypatch):
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")
     assert available_cpus() == 6
-    assert Executor(jobs=1).threads == 6
+    assert LocalExecutor(jobs=1).threads == 6
     monkeypatch.delenv("SLURM_CPUS_PER_TASK")
     assert available_cpus() == len(os.sched_getaffinity(0))
 
@@ -213,9 +218,42 @@ def test_dead_worker_is_told(assignments):
         evaluate_batch(Deadly(), assignments, jobs=2, threads=1)
 
 
+def test_work_of_a_dead_worker_goes_to_others(assignments, tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class DyingOnce(FakeEvaluator):
+        mark: str = str(tmp_path / "died")
+
+        def correct(self, assignments, start, stop):
+            time.sleep(0.05)
+            if (assignments == bad).all(axis=1).any() and not os.path.exists(self.mark):
+                open(self.mark, "w").close()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().correct(assignments, start, stop)
+
+    bad, seen = assignments[30], []
+    results = evaluate_batch(DyingOnce(), assignments, seen.extend, jobs=2, threads=1)
+    np.testing.assert_array_equal(hits(results), FakeEvaluator().correct(assignments, 0, 200))
+    assert sorted(r.index for r in seen) == list(range(40))
+
+
+def test_every_thread_has_its_own_evaluator(assignments):
+    class Alone(FakeEvaluator):
+        def correct(self, assignments, start, stop):
+            self.calls.append(1)  # of this copy
+            assert len(self.calls) == 1, "two threads use this evaluator"
+            time.sleep(0.005)
+            outcomes = super().correct(assignments, start, stop)
+            self.calls.clear()
+            return outcomes
+
+    with LocalExecutor(3, 1, backend="threading") as executor:
+        results = executor.run(Alone(), assignments, lambda part: None)
+    assert all(r.is_ok for r in results)
+
+
 def test_bad_numbers():
     with pytest.raises(ConfigError, match="jobs = 0"):
-        Executor(jobs=0)
+        LocalExecutor(jobs=0)
 
 
 def test_torch_is_not_imported_for_nothing(assignments):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dse.cost.accelerators import Designs, make_accelerator
-from dse.runs.execution import Executor
+from dse.runs.execution import LocalExecutor
 from dse.runs.journal import Journal
 from dse.runs.loop import best_energy, objectives, require_exact, search, select_candidates, select_front
 from dse.runs.measured import Measured
@@ -86,7 +86,7 @@ def race(path, race, *, kind="free", jobs=1, n_generations=12, floor=None):
     accelerator = make_accelerator(kind, evaluator.layers[::-1], library=fake_library())
     space = make_space(accelerator, 4, n_multipliers=5)
     optimizer = Listening(space, population_size=10, n_generations=n_generations, seed=0)
-    with Journal(path) as journal, Executor(jobs, 1) as executor:
+    with Journal(path) as journal, LocalExecutor(jobs, 1) as executor:
         meter = Meter(evaluator, "search", accelerator=accelerator, journal=journal, executor=executor, race=race)
         require_exact(evaluator, EXACT, executor=executor, journal=journal)
         meter(space.decode(space.encode(EXACT[None])))

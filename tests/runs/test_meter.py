@@ -8,7 +8,7 @@ import pytest
 
 from dse.cost.accelerators import Designs, make_accelerator
 from dse.runs import execution
-from dse.runs.execution import Executor
+from dse.runs.execution import LocalExecutor
 from dse.runs.journal import Evaluation, Journal, longest, read_journal
 from dse.runs.meter import BudgetSpent, Meter
 from dse.search.racing import Race
@@ -50,7 +50,7 @@ def evaluator():
 
 @pytest.fixture
 def make_meter(tmp_path, evaluator):
-    with Journal(tmp_path / "evaluations.jsonl") as journal, Executor() as executor:
+    with Journal(tmp_path / "evaluations.jsonl") as journal, LocalExecutor() as executor:
         yield lambda budget=None, race=None, accelerator=None: Meter(
             evaluator, "search", accelerator=accelerator or free_accelerator(), journal=journal, executor=executor,
             budget=budget, race=race,
@@ -186,7 +186,7 @@ BATCHES = [Designs(EXACT[None]), random_designs(8), Designs(np.vstack([random_de
 def session(path, *, jobs=1, budget=None, evaluator=None):
     """Races a few batches; what was told, what is known at the end, the cost, the journal."""
     evaluator, history = evaluator or FailsLater(), []
-    with Journal(path) as journal, Executor(jobs, 1) as executor:
+    with Journal(path) as journal, LocalExecutor(jobs, 1) as executor:
         meter = Meter(
             evaluator, "search", accelerator=free_accelerator(), journal=journal, executor=executor, budget=budget,
             race=Race(),
@@ -255,7 +255,7 @@ def test_parts_are_journaled_and_continued(tmp_path, monkeypatch):
 def test_progress_moves_with_the_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(execution, "CHUNK_TIME_S", 0.0)
     left = []
-    with Journal(tmp_path / "j") as journal, Executor() as executor:
+    with Journal(tmp_path / "j") as journal, LocalExecutor() as executor:
         meter = Meter(
             InParts(), "search", accelerator=free_accelerator(), journal=journal, executor=executor,
             on_results=left.append,
@@ -288,8 +288,9 @@ def test_journal_of_the_first_format_stands_for_all_images(make_meter, tmp_path)
         for row in (EXACT.tolist(), [2, 4, 4, 4]):
             journal.append([Evaluation("search", tuple(row), "fake-search", 0.9)])
         meter = Meter(
-            FakeEvaluator(), "search", accelerator=free_accelerator(), journal=journal, executor=Executor(), race=Race()
-        )
+            FakeEvaluator(), "search", accelerator=free_accelerator(), journal=journal, executor=LocalExecutor(),
+            race=Race(),
+        )  # fmt: skip
         assert meter(Designs(EXACT[None])).accuracy.tolist() == [0.9]
         measured = meter(Designs(np.array([[2, 4, 4, 4], [3, 3, 3, 3]])))
         # There is nothing to compare image by image: it is no rival, and beats nothing.
