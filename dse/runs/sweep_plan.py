@@ -113,7 +113,7 @@ def parse_plan(text: str, *, source: str = "sweep") -> SweepPlan:
     """Checks the text of a sweep file; `source` is its name in messages."""
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{source}: not valid TOML: {error}") from None
     axes_table, base = tables.pop("sweep", None), tables.pop("base", None)
     if not isinstance(axes_table, dict) or not axes_table:
@@ -133,13 +133,16 @@ def parse_plan(text: str, *, source: str = "sweep") -> SweepPlan:
 
 def _config(values: Mapping[str, Any], source: str) -> RunConfig:
     """The configuration of values by dotted key; `source` is their file in messages."""
+    for key in values:
+        if key.count(".") != 1:
+            raise ConfigError(f"{source}: {key}: expected a table and a key of it, as search.seed")
     return parse_config("", values, source=source)
 
 
 def _base_values(base: Any, source: str) -> dict[str, Any]:
     if base is None:
         return {}
-    if not isinstance(base, str):
+    if not isinstance(base, str) or "\0" in base:
         raise ConfigError(f"{source}: base = {base!r}: expected the path of a run file, from the current directory")
     load_config(Path(base))
     return _flat(tomllib.loads(Path(base).read_text(encoding="utf-8")), base)
@@ -243,9 +246,6 @@ def _planned(axes: Sequence[Axis], choices: Sequence[Choice], common: Mapping[st
     values = dict(common)
     for choice in choices:
         values |= choice.values
-    for key in values:
-        if key.count(".") != 1:
-            raise ConfigError(f"{source} [sweep] {key}: expected a table and a key of it, as search.seed")
     labels = {axis.name: choice.label for axis, choice in zip(axes, choices, strict=True)}
     name = "-".join(f"{axis.name}_{choice.label}" for axis, choice in zip(axes, choices, strict=True))
     return PlannedRun(name, labels, _config(values, source))
