@@ -14,7 +14,7 @@ freeze; characterize anew after each retraining; stop when nothing can go down.
 - A group that violates the bound is halved and its more resilient half tried; it is frozen when it is small already.
 - A bound holds with confidence: what is lost, and so many standard errors more, must be within it. Attempts are many,
   and those whose measurement happened to flatter them would be kept: a loop without this stays within its bound on the
-  images that it measures on, and loses several times as much on others.
+  images that it measures on, and not on others (an MLP on MNIST lost 2.1 points there, with a bound of 0.5).
 - Several bounds, ascending: each goes on from the design of the one before, with nothing frozen.
 """
 
