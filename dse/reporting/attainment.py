@@ -76,8 +76,9 @@ def attainment(data: AttainmentData, ax: "Axes | None" = None) -> "Axes":
         The axes, whose figure can be saved.
     """
     ax = ax or new_axes((7, 4.5))
-    bottom = max(float(corners[:, 1].max(initial=0.0)) for group in data.groups for corners in group.corners)
-    bottom += 0.05 * max(bottom, 1.0)
+    losses = np.concatenate([corners[:, 1] for group in data.groups for corners in group.corners])
+    bottom = 1.05 * max(1.0, float(losses.max(initial=0.0)))
+    end = min(bottom, MOST_LOST_POINTS)
     dashes = [dash for dash in DASHES for _ in COLORS]
     for group, color, dash in zip(data.groups, cycle(COLORS), cycle(dashes), strict=False):
         best, median, worst = (_staircase(corners, bottom) for corners in group.corners)
@@ -85,7 +86,7 @@ def attainment(data: AttainmentData, ax: "Axes | None" = None) -> "Axes":
         ax.fill(area[:, 0], area[:, 1], color=color, alpha=0.15, linewidth=0)
         ax.plot(median[:, 0], median[:, 1], color=color, linestyle=dash, linewidth=1.5, label=_legend(group))
     ax.axhline(0, color="0.4", linewidth=0.8, linestyle=":")
-    ax.set_ylim(top=min(bottom, MOST_LOST_POINTS))
+    ax.set_ylim(float(losses.min(initial=0.0)) - 0.05 * end, end)
     ax.set_xlim(left=0)
     ax.invert_yaxis()
     ax.set_xlabel("multiplication energy saved (%)")

@@ -65,7 +65,8 @@ def print_status(table: pd.DataFrame, output_format: Format) -> None:
         {
             "name": table["name"],
             "state": table["state"],
-            "evaluations": [_of(*pair) for pair in zip(table.evaluations, table.evaluations_max, strict=True)],
+            "designs": table["evaluations"],
+            "evaluations": [_of(*pair) for pair in zip(table.evaluations_spent, table.evaluations_max, strict=True)],
             "hypervolume": table["hypervolume"].map(lambda value: "" if math.isnan(value) else f"{value:.4f}"),
             "last activity": table["last_activity"].str.replace("T", " "),
         }
@@ -86,8 +87,8 @@ def states_text(table: pd.DataFrame) -> str:
     return f"{len(table)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
-def _of(n_done: int, n_most: float) -> str:
-    return str(n_done) if math.isnan(n_most) else f"{n_done} / {n_most:.0f}"
+def _of(n_done: float, n_most: float) -> str:
+    return f"{n_done:.0f}" if math.isnan(n_most) else f"{n_done:.0f} / {n_most:.0f}"
 
 
 def print_collection(found: Collection, output_format: Format, *, path: Path) -> None:

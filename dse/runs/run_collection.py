@@ -23,7 +23,7 @@ from dse.objectives import ACCURACY
 from dse.pareto import attainment_surface, hypervolume
 from dse.runs.loop import REFERENCE_POINT
 from dse.runs.results import Run
-from dse.runs.run_status import FoundRun, find_runs, searched
+from dse.runs.run_status import FoundRun, find_runs, searched, spent
 from dse.runs.sweep_plan import label_of
 
 LOSSES = (0.5, 1.0, 2.0)
@@ -41,7 +41,8 @@ class Collection:
         axes: columns in which the runs differ, seeds included.
         groups: those of them that tell experiments apart.
         fronts: one row a point of a run: run, the axes, then the columns of `front.csv` and accuracy_lost_points.
-        runs: one row a run: run, the axes, hypervolume, saved_at_<loss>_pct, evaluations, time_s.
+        runs: one row a run: run, the axes, hypervolume, saved_at_<loss>_pct, evaluations (on all images, as
+            budgets count), time_s (of the process that ended the search).
         statistics: one row a group: the groups' columns, n_runs, and of every figure of `runs` its median, q25 and q75.
         attainment: one row a corner: the groups' columns, share, n_attained (of n_runs), energy_saved_pct,
             accuracy_lost_points.
@@ -136,7 +137,7 @@ def _figures(run: Run, front: pd.DataFrame) -> dict[str, float]:
         {"hypervolume": hypervolume(F, REFERENCE_POINT)}
         | {f"saved_at_{loss:g}_pct": saved_at(front, loss) for loss in LOSSES}
         | {
-            "evaluations": float(len(searched(run.directory))),
+            "evaluations": spent(searched(run.directory)),
             "time_s": float(run.generations["time_s"].iloc[-1]) if generations.exists() else math.nan,
         }
     )

@@ -90,8 +90,9 @@ def status_table(path: Path) -> pd.DataFrame:
 
     Returns:
         One row a run: name, the sweep's axes, state (`waiting`, `running`, `interrupted`, `finished` or `failed`),
-        evaluations (different designs measured by the search), evaluations_max (what it may come to; NaN where
-        unknown), hypervolume (of what is measured on all search images; NaN before), last_activity (ISO 8601, local
+        evaluations (different designs of the search, on some images at least), evaluations_spent (the same in
+        evaluations on all images, as budgets count), evaluations_max (what that may come to; NaN where unknown),
+        hypervolume (of what is measured on all search images; NaN before), last_activity (ISO 8601, local
         time) and message (why it failed, or cannot be read).
 
     Raises:
@@ -119,6 +120,7 @@ def _standing(run: FoundRun) -> dict[str, Any]:
     return {
         "state": state,
         "evaluations": len(evaluations),
+        "evaluations_spent": spent(evaluations),
         "evaluations_max": float("nan") if config is None else most_evaluations(config),
         "hypervolume": hypervolume_of(evaluations),
         "last_activity": _last_activity(run.directory),
@@ -130,6 +132,12 @@ def searched(directory: RunDirectory) -> list[Evaluation]:
     """What is known of every design that the search asked for."""
     known = longest(read_journal(directory.journal)).values()
     return [evaluation for evaluation in known if evaluation.split == "search"]
+
+
+def spent(evaluations: list[Evaluation]) -> float:
+    """Images measured, in evaluations on all images; a race measures many designs on a part of them."""
+    n_all = max((e.n_images for e in evaluations), default=0)
+    return sum(e.n_images for e in evaluations) / n_all if n_all else float(len(evaluations))
 
 
 def hypervolume_of(evaluations: list[Evaluation]) -> float:

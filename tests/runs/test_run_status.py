@@ -46,6 +46,7 @@ def test_states_evaluations_and_hypervolume_of_a_sweep(folder):
     assert table["message"].tolist() == ["", "", "no network", ""]
     last = pd.read_csv(folder.run("seed_0").generations).iloc[-1]
     assert table["evaluations"].tolist() == [last.n_eval, stop.progress.n_eval, 0, 0]
+    assert table["evaluations_spent"][:2].tolist() == [last.n_images / 200, stop.progress.n_images / 200]
     np.testing.assert_allclose(table["hypervolume"][:2], [last.hypervolume, stop.progress.hypervolume])
     assert table["hypervolume"][2:].isna().all()
     assert (table["evaluations_max"] == 24).all()
