@@ -6,6 +6,7 @@ A repeated command continues. Each application has a directory of `dse.axnn` bel
 <name>_uniform.csv beside it, which are collected in results/axnn whenever one is finished:
 
     applications.csv   one row an application and bound, and the mean improvements beside the paper's
+    applications.md    for people: points lost and improvement at each bound, and what retraining alone does
     uniform.csv        all neurons at as many bits (8: the exact network), retrained for as many passes
     applications.png   both
 """
@@ -122,7 +123,7 @@ def compare(
         if any(row["bits"] == b for row in rows):
             continue
         assignment = np.full((1, integer.n_layers), library.index(multiplier))
-        checkpoint = runs / f"{name}_{b}_bits.pt"
+        checkpoint = runs / f"{name}_{b}_bits_{passes}.pt"
         tuned = finetune(bank, assignment, training, validation, settings, checkpoint=checkpoint)
         energy = engine.energy_rel(np.full((1, int(engine.n_neurons.sum())), level))[0]
         rows.append(
@@ -173,8 +174,30 @@ def collect(runs: Path, out: Path) -> None:
     table = pd.concat([bounds[list(columns)], means], ignore_index=True)
     write_table(out / "applications.csv", table.round(5))
     write_table(out / "uniform.csv", uniform.round(5))
+    replace_file(out / "applications.md", markdown(bounds, uniform, finished))
     replace_file(out / "applications.png", picture(bounds, uniform, finished))
     print(means.to_string(index=False), flush=True)
+
+
+def markdown(bounds: pd.DataFrame, uniform: pd.DataFrame, names: list[str]) -> str:
+    """Points lost on the report images, in brackets those lost uniformly at equal energy, improvement of energy."""
+    heads = [f"bound {bound:g} %" for bound in BOUNDS]
+    lines = [f"| application | exact % | retrained exact % | {' | '.join(heads)} |", "|---" * (3 + len(BOUNDS)) + "|"]
+    for name in names:
+        own = bounds[bounds["application"] == name]
+        exact_accuracy = own["accuracy_exact"].iloc[0]
+        same = uniform[uniform["application"] == name]
+        alone = same.loc[same["bits"] == 8, "accuracy"] if len(same) else []
+        cells = [name, f"{100 * exact_accuracy:.2f}", f"{100 * alone.iloc[0]:.2f}" if len(alone) else ""]
+        for row in own.itertuples():
+            same_lost = 100 * (exact_accuracy - row.accuracy_uniform)
+            beside = "" if np.isnan(same_lost) else f" ({same_lost:.2f})"
+            cells.append(f"{row.lost_points:.2f}{beside}, {row.improvement:.2f}x")
+        lines.append(f"| {' | '.join(cells)} |")
+    means = bounds.groupby("bound_pct")[["lost_points", "improvement"]].mean()
+    cells = [f"{row.lost_points:.2f}, **{row.improvement:.2f}x** ({TARGETS[b]}x)" for b, row in means.iterrows()]
+    lines.append(f"| mean (target) | | | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def at_equal_energy(uniform: pd.DataFrame, energy_rel: float) -> float:
@@ -204,6 +227,8 @@ def picture(bounds: pd.DataFrame, uniform: pd.DataFrame, names: list[str]) -> by
         panel.set_title(f"{name}, exact {100 * exact_accuracy:.1f} %", fontsize="small")
         panel.set_ylim(max(12.0, own["lost_points"].max() + 1), min(-1.0, own["lost_points"].min() - 1))
         panel.grid(visible=True, alpha=0.25)
+    for panel in panels[len(names) :]:
+        panel.set_visible(False)
     panels[0].legend(fontsize="x-small", loc="lower right")
     figure.supxlabel("energy (% of the exact network)", fontsize="medium")
     figure.supylabel("accuracy lost on report images (points)", fontsize="medium")
