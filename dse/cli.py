@@ -9,7 +9,6 @@ import typer
 from dse import __version__, cli_axnn, cli_match, cli_neurons, cli_sweeps
 from dse.cli_options import (
     EXECUTION,
-    EXIT_INTERRUPTED,
     INPUT,
     INTEGER,
     LEARNING,
@@ -177,13 +176,8 @@ def explore(
         options["neuron_shares"] = numbers(neuron_shares, "--neuron-shares", "25,50,75", number=int)
     config, text = configure(run_file, options)
     path = out or Path("runs") / default_run_name(config)
-    with terminal.Watch() as watch, terminable():
-        try:
-            run = explore_config(config, config_text=text, out=path, watch=watch)
-        except KeyboardInterrupt:
-            watch.close()
-            terminal.print_note(f"interrupted; everything measured is in {path}. Repeat the same command to continue")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+    with terminal.Watch() as watch, terminable(f"everything measured is in {path}", close=watch.close):
+        run = explore_config(config, config_text=text, out=path, watch=watch)
     terminal.print_front(run, output_format)
 
 
@@ -235,14 +229,9 @@ def tolerances(
 
     config, _ = configure(run_file, options, keys=TOLERANCE_OPTIONS)
     path = out or default_sweep_path(config)
-    with terminal.SweepWatch() as watch, terminable():
-        try:
-            values = numbers(coefficients, "--coefficients", "0.1,0.2,0.5")
-            found = sweep_config(config, values, device=device, out=path, watch=watch)
-        except KeyboardInterrupt:
-            watch.close()
-            terminal.print_note(f"interrupted; what was learned is in {path}. Repeat the same command to continue")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+    with terminal.SweepWatch() as watch, terminable(f"what was learned is in {path}", close=watch.close):
+        values = numbers(coefficients, "--coefficients", "0.1,0.2,0.5")
+        found = sweep_config(config, values, device=device, out=path, watch=watch)
     terminal.print_tolerances(found, output_format, path=path)
 
 
@@ -295,16 +284,12 @@ def operating_points(
         multipliers, points, method, numbers(scales, "--scales", "0.3,1,2"),
         numbers(max_loss, "--max-loss", "0.3,1,2.3"), accuracy_floor, evaluations, seed, coefficient,
     )  # fmt: skip
-    with terminable():
-        try:
-            if run is None:
-                with terminal.Watch() as watch:
-                    run = default_run(watch)
-            with PointsWatch() as watch:
-                found = choose_and_draw(run, settings, out=out, watch=watch)
-        except KeyboardInterrupt:
-            terminal.print_note("interrupted; everything measured is kept. Repeat the same command to continue")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+    with terminable("everything measured is kept"):
+        if run is None:
+            with terminal.Watch() as watch:
+                run = default_run(watch)
+        with PointsWatch() as watch:
+            found = choose_and_draw(run, settings, out=out, watch=watch)
     print_points(found, output_format)
 
 
@@ -373,16 +358,14 @@ def finetune(
         noise_scale=noise_scale, noise_learning_rate=noise_learning_rate,
     )  # fmt: skip
     options = FinetuneOptions(settings, training_images, validation_images)
-    with LiveLine(terminal.make_console(to_stderr=True)) as line, terminable():
-        try:
-            found = finetune_and_draw(
-                directory, options, points=points, assignments=assignments, threads=threads, device=device,
-                out=out, watch=FinetuneWatch(line),
-            )  # fmt: skip
-        except KeyboardInterrupt:
-            line.close()
-            terminal.print_note("interrupted; what was learned is kept. Repeat the same command to continue")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+    with (
+        LiveLine(terminal.make_console(to_stderr=True)) as line,
+        terminable("what was learned is kept", close=line.close),
+    ):
+        found = finetune_and_draw(
+            directory, options, points=points, assignments=assignments, threads=threads, device=device,
+            out=out, watch=FinetuneWatch(line),
+        )  # fmt: skip
     print_finetuned(found, output_format)
 
 

@@ -9,7 +9,6 @@ import typer
 from dse.api_neurons import BOUNDS, DESIGN, VALIDATION_IMAGES
 from dse.cli_options import (
     EXECUTION,
-    EXIT_INTERRUPTED,
     INPUT,
     LEARNING,
     CalibrationImages,
@@ -130,11 +129,9 @@ def axnn(
     )  # fmt: skip
     config, _ = configure(run_file, {k: v for k, v in given.items() if k in AXNN_OPTIONS}, keys=AXNN_OPTIONS)
     path = out or default_axnn_path(config)
-    with LiveLine(terminal.make_console(to_stderr=True)) as line, terminable():
-        try:
-            found = design_and_draw(config, options, device=device, out=path, watch=AxnnWatch(line))
-        except KeyboardInterrupt:
-            line.close()
-            terminal.print_note("interrupted; every attempt is kept. Repeat the same command to continue")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+    with (
+        LiveLine(terminal.make_console(to_stderr=True)) as line,
+        terminable("every attempt is kept", close=line.close),
+    ):
+        found = design_and_draw(config, options, device=device, out=path, watch=AxnnWatch(line))
     print_axnn(found, output_format)

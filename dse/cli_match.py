@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dse.cli_options import EXECUTION, EXIT_INTERRUPTED, SEARCH, Format, FormatOption, numbers, option, terminable
+from dse.cli_options import EXECUTION, SEARCH, Format, FormatOption, numbers, option, terminable
 from dse.reporting import terminal
 from dse.reporting.live_line import LiveLine
 
@@ -32,14 +32,12 @@ def match(
     from dse.reporting.terminal_matching import MatchWatch, print_designs
     from dse.runs.matching import FOLDER, MatchDirectory
 
-    with LiveLine(terminal.make_console(to_stderr=True)) as line, terminable():
-        try:
-            found = match_designs(
-                run, energy_saved=numbers(energy_saved, "--energy-saved", "60,70,75"), threads=threads, out=out,
-                watch=MatchWatch(line),
-            )  # fmt: skip
-        except KeyboardInterrupt:
-            line.close()
-            terminal.print_note("interrupted; what was measured is kept. Repeat the same command to continue")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+    with (
+        LiveLine(terminal.make_console(to_stderr=True)) as line,
+        terminable("what was measured is kept", close=line.close),
+    ):
+        found = match_designs(
+            run, energy_saved=numbers(energy_saved, "--energy-saved", "60,70,75"), threads=threads, out=out,
+            watch=MatchWatch(line),
+        )  # fmt: skip
     print_designs(found, output_format, path=MatchDirectory(out or run / FOLDER).designs)

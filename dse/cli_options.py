@@ -1,7 +1,6 @@
 """What commands have in common: options of the same name and meaning, the format of tables, how they end."""
 
-import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from dse import stopping
 from dse.errors import ConfigError
+from dse.reporting import terminal
 
 EXIT_INTERRUPTED = 130
 
@@ -49,13 +50,23 @@ def numbers(
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM, as batch systems send it, ends a search as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def terminable(kept: str, *, close: Callable[[], None] = lambda: None, at_once: bool = False) -> Iterator[None]:
+    """Ctrl-C ends a command at once; SIGTERM and SIGUSR1 when what it is measuring is done, and that is no failure.
+
+    Args:
+        kept: what is not lost, for the line that says how to continue.
+        close: called before that line is printed.
+        at_once: nothing needs to be waited for.
+    """
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        with stopping.on_signals(at_once=at_once):
+            yield
+    except KeyboardInterrupt as interrupt:
+        close()
+        is_asked = isinstance(interrupt, stopping.Stopped)
+        end = "stopped as asked" if is_asked else "interrupted"
+        terminal.print_note(f"{end}; {kept}. Repeat the same command to continue")
+        raise typer.Exit(0 if is_asked else EXIT_INTERRUPTED) from None
 
 
 RunFile = Annotated[Path | None, typer.Argument(help="A TOML run file; options win over it.", metavar="RUN.toml")]

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dse.cli_options import EXECUTION, EXIT_INTERRUPTED, Format, FormatOption, option, terminable
+from dse.cli_options import EXECUTION, Format, FormatOption, option, terminable
 from dse.errors import ConfigError
-from dse.reporting import terminal
 
 if TYPE_CHECKING:
     from dse.runs.sweep_slurm import SlurmOptions
@@ -51,12 +50,8 @@ def sweep(
     if dry_run:
         print_preview(api_sweeps.preview(sweep_file, slurm=slurm, out=out), output_format)
         return
-    with terminable():
-        try:
-            table = api_sweeps.sweep(sweep_file, jobs=jobs, slurm=slurm, out=out, watch=RunsWatch())
-        except KeyboardInterrupt:
-            terminal.print_note("interrupted; everything measured is kept. Repeat the same command to continue")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+    with terminable("everything measured is kept", at_once=True):
+        table = api_sweeps.sweep(sweep_file, jobs=jobs, slurm=slurm, out=out, watch=RunsWatch())
     print_status(table, output_format)
     if slurm is None and (table["state"] != "finished").any():
         raise typer.Exit(EXIT_UNFINISHED)

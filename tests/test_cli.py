@@ -5,11 +5,13 @@ import json
 import logging
 import signal
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from dse import __version__, cli
+from dse.runs.journal import read_journal
 from dse.runs.results import open_run
 from dse.testing.fakes import FakeEvaluator, use_fakes
 
@@ -138,17 +140,45 @@ def test_interrupt_says_how_to_continue(dse, fakes, monkeypatch):
     assert dse("explore", *SMALL, "--out", "one")[0] == 0
 
 
-def test_sigterm_ends_like_an_interrupt(dse, fakes, monkeypatch):
-    def terminated(self, assignments, start, stop):
-        signal.raise_signal(signal.SIGTERM)
+def asked_to_stop(monkeypatch, number, *, at=1, n_times=1):
+    """Signals arrive while an evaluation goes on; returns a list that gets its assignments."""
+    measured, correct = [], FakeEvaluator.correct
 
-    before = signal.getsignal(signal.SIGTERM)
+    def signaled(self, assignments, start, stop):
+        measured.append([tuple(row) for row in assignments.tolist()])
+        if len(measured) == at:
+            for _ in range(n_times):
+                signal.raise_signal(number)
+        return correct(self, assignments, start, stop)
+
+    monkeypatch.setattr(FakeEvaluator, "correct", signaled)
+    return measured
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("at", [1, 3])
+def test_asked_to_stop_it_finishes_what_it_measures(dse, fakes, monkeypatch, number, at):
+    dse("explore", *SMALL, "--out", "whole")
+    before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(FakeEvaluator, "correct", terminated)
+        measured = asked_to_stop(patch, number, at=at)
+        code, out, err = dse("explore", *SMALL, "--out", "one")
+    assert (code, out) == (0, "")
+    assert "stopped as asked; everything measured is in one. Repeat the same command to continue" in err
+    assert len(measured) == at
+    assert {e.assignment for e in read_journal(Path("one/evaluations.jsonl"))} == {a for part in measured for a in part}
+    assert signal.getsignal(number) == before
+    assert dse("explore", *SMALL, "--out", "one")[0] == 0
+    assert Path("one/front.csv").read_bytes() == Path("whole/front.csv").read_bytes()
+
+
+def test_a_second_signal_stops_at_once(dse, fakes, monkeypatch):
+    with monkeypatch.context() as patch:
+        asked_to_stop(patch, signal.SIGTERM, n_times=2)
         code, _, err = dse("explore", *SMALL, "--out", "one")
     assert code == 130
-    assert "Repeat the same command to continue" in err
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert "interrupted; everything measured is in one" in err
+    assert read_journal(Path("one/evaluations.jsonl")) == []
 
 
 def test_files_of_the_dataset_are_told(dse, fakes):
@@ -312,14 +342,12 @@ def test_operating_points_are_refused_in_one_line(dse, fakes, options, message):
 def test_interrupted_operating_points_say_how_to_continue(dse, fakes, monkeypatch):
     dse("explore", *SMALL, "--out", "one")
 
-    def terminated(self, assignments, start, stop):
-        signal.raise_signal(signal.SIGTERM)
-
     with monkeypatch.context() as patch:
-        patch.setattr(FakeEvaluator, "correct", terminated)
+        measured = asked_to_stop(patch, signal.SIGTERM)
         code, _, err = dse("operating-points", "one", *POINTS)
-    assert code == 130
-    assert "everything measured is kept. Repeat the same command to continue" in err
+    assert code == 0
+    assert len(measured) == 1
+    assert "stopped as asked; everything measured is kept. Repeat the same command to continue" in err
     assert dse("operating-points", "one", *POINTS)[0] == 0
 
 
@@ -388,8 +416,9 @@ def test_interrupted_finetuning_says_how_to_continue(dse, tmp_path, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr("dse.reporting.terminal_finetuning.FinetuneWatch.on_step", terminated)
         code, _, err = dse("finetune", "one", "--points", "0", *TUNE)
-    assert code == 130
-    assert "what was learned is kept. Repeat the same command to continue" in err
+    assert code == 0
+    assert (Path("one/finetuned") / "checkpoint_0.pt").exists()
+    assert "stopped as asked; what was learned is kept. Repeat the same command to continue" in err
     assert dse("finetune", "one", "--points", "0", *TUNE)[0] == 0
 
 

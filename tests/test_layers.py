@@ -17,6 +17,7 @@ LAYERS = {
     "config": 1,
     "disk_cache": 1,
     "files": 1,
+    "stopping": 1,
     "checkpoint": 2,
     "entry_points": 1,
     "multipliers": 1,

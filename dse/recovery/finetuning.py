@@ -35,6 +35,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from dse import stopping
 from dse.checkpoint import load_checkpoint, save_checkpoint
 from dse.datasets import Split
 from dse.datasets.augmentation import augment
@@ -222,6 +223,7 @@ class Learning:
                 if on_epoch is not None:
                     on_epoch(self._history[-1])
             self._save()
+            stopping.check()
         if self._best is None:
             return Finetuned(self._untuned, tuple(self._history), self._key)
         self._learner.load_state(self._best)
@@ -370,7 +372,7 @@ class Learning:
 
     def _save(self) -> None:
         is_due = self._n_done % self._steps_per_epoch == 0 or time.monotonic() - self._saved_s >= CHECKPOINT_S
-        if self._path is None or not is_due:
+        if self._path is None or not (is_due or stopping.is_asked()):
             return
         state = {
             "key": self._key,

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dse import stopping
 from dse.datasets import Split
 from dse.multipliers.multiplier import Multiplier
 from dse.recovery.statistics import exact_statistics, images_within, match_outputs
@@ -71,6 +72,7 @@ def reconstruct(
             fit_layer(layer, x.chunk(learner.n_points), wanted[index], rng)
         if on_layer is not None:
             on_layer(index + 1, len(learner.layers))
+        stopping.check()
 
     match_outputs(learner, exact_statistics(exact, chosen), chosen.images, before=before)
 

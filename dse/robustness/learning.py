@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from dse import stopping
 from dse.checkpoint import load_checkpoint, save_checkpoint
 from dse.datasets import Split
 from dse.errors import NetworkError, RunError
@@ -96,8 +97,11 @@ class Search:
                 self._check_reach()
             if on_step is not None:
                 on_step(self._n_done, self.n_steps, loss, self.update.tolerance().numpy())
+            if stopping.is_asked():
+                break
         if self._path is not None:
             save_checkpoint(self._path, self._state())
+        stopping.check()
 
     def _start(self) -> None:
         """Looks at one batch without noise."""

@@ -30,6 +30,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+from dse import stopping
 from dse.errors import ConfigError, RunError, ShapeError
 
 _log = logging.getLogger("dse")
@@ -229,6 +230,7 @@ class LocalExecutor(Executor):
                     missing -= {r.index for r in results}
                     yield results
             except BrokenProcessPool:
+                stopping.check()
                 if len(missing) == n_missing == n_before:
                     raise RunError(
                         f"one of {self.jobs} worker processes died, most likely for lack of memory. Everything "
@@ -243,11 +245,12 @@ class LocalExecutor(Executor):
         function, what = work
         tasks = (
             joblib.delayed(function)(what, self.threads, part, assignments[part], images)
-            for part in cut(rows, self.jobs)
+            for part in stopping.until_asked(cut(rows, self.jobs))
         )
         limit = {"inner_max_num_threads": self.threads} if self._backend == "loky" else {}
         with joblib.parallel_config(self._backend, n_jobs=self.jobs, **limit):
             yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(tasks)
+        stopping.check()  # once all chunks under way have come
 
     def _send(self, evaluator: Evaluator) -> Path:
         key = evaluator.fingerprint
@@ -332,6 +335,7 @@ def _in_process(
         part = order[start : start + size]
         begin = time.perf_counter()
         yield measure_chunk(evaluator, part, assignments[part], images)
+        stopping.check()
         start += len(part)
         per_item = max(time.perf_counter() - begin, 1e-9) / len(part)
         size = int(np.clip(CHUNK_TIME_S / per_item, 1, min(MAX_CHUNK, 2 * size)))
@@ -350,6 +354,7 @@ def _in_parts(evaluator: Evaluator, assignments: NDArray[np.int64], images: tupl
             new.add(row)
             if time.perf_counter() - begin >= CHUNK_TIME_S:
                 yield [Result(i, hits[i]) for i in sorted(new)]
+                stopping.check()
                 new, begin = set(), time.perf_counter()
     except Exception:
         _log.debug("evaluation of %d assignments together failed", len(assignments), exc_info=True)
@@ -358,6 +363,7 @@ def _in_parts(evaluator: Evaluator, assignments: NDArray[np.int64], images: tupl
         if len(known) < n_images:
             (rest,) = measure_chunk(evaluator, [i], assignments[i][None], (images[0] + len(known), images[1]))
             yield [replace(rest, hits=np.concatenate([known, rest.hits])) if rest.is_ok else rest]
+            stopping.check()
 
 
 _loaded: dict[Path, Evaluator] = {}
@@ -368,6 +374,7 @@ def _in_worker(
     path: Path, threads: int, indices: NDArray[np.int64], assignments: NDArray[np.int64], images: tuple[int, int]
 ) -> list[Result]:
     if path not in _loaded:
+        stopping.leave_to_driver()
         _loaded[path] = pickle.loads(path.read_bytes())
     limit_threads(threads)
     return measure_chunk(_loaded[path], indices, assignments, images)

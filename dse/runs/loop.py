@@ -5,7 +5,7 @@ measured before. Nothing in here may therefore depend on the clock, on the numbe
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dse.errors import RunError
 from dse.objectives import ACCURACY
 from dse.pareto import front_indices, hypervolume
-from dse.runs.execution import Evaluator, Executor
+from dse.runs.execution import Evaluator, Executor, Result
 from dse.runs.journal import Evaluation, Journal, pack_hits
 from dse.runs.measured import Measured
 from dse.runs.meter import BudgetSpent, Meter
@@ -103,17 +103,24 @@ def require_exact(evaluator: Evaluator, assignment: NDArray[np.int64], *, execut
     fingerprint, key = evaluator.fingerprint, tuple(assignment.tolist())
     if journal.find("search", key, fingerprint) is not None:
         return
-    (result,) = executor.run(evaluator, assignment[None], lambda results: None)
+
+    def keep(results: Sequence[Result]) -> None:
+        whole = (r for r in results if r.is_ok and len(r.hits) == evaluator.n_images)
+        journal.append(_exact_evaluation(key, fingerprint, r) for r in whole)
+
+    (result,) = executor.run(evaluator, assignment[None], keep)
     if not result.is_ok:
         raise RunError(
             f"the network with exact multipliers cannot be evaluated: {result.message}. Nothing was stored: "
             "correct the network or the data and repeat the command"
         )
-    record = Evaluation(
+
+
+def _exact_evaluation(key: tuple[int, ...], fingerprint: str, result: Result) -> Evaluation:
+    return Evaluation(
         "search", key, fingerprint, result.accuracy, energy_rel=1.0, n_images=len(result.hits),
         hits=pack_hits(result.hits),
     )  # fmt: skip
-    journal.append([record])
 
 
 def objectives(measured: Measured) -> NDArray[np.float64]:

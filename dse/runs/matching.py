@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dse import stopping
 from dse.errors import ConfigError, RunError
 from dse.runs.execution import available_cpus, limit_threads
 from dse.runs.foreknowledge import Foreknowledge, foreknow
@@ -153,6 +154,7 @@ def _errors(
         tables = [pd.DataFrame({"layer": layers, "multiplier": name, "error": e}) for name, e in found.items()]
         write_table(directory.errors, pd.concat(tables))
         observer.on_multiplier(names[multiplier], len(found))
+        stopping.check()
 
     if left:
         images = training_images(run.config, inputs, prepared.guide.calibration, IMAGES)

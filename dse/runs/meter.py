@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dse import stopping
 from dse.cost.accelerators import Accelerator, Designs
 from dse.runs.execution import Evaluator, Executor, Result
 from dse.runs.journal import Evaluation, Journal, Split, pack_hits
@@ -202,6 +203,7 @@ class Meter:
             self._simulate(batch, np.array(sorted(part), dtype=np.int64), start=start, stop=stop, n_later=n_left)
 
     def _simulate(self, batch: _Batch, rows: NDArray[np.int64], *, start: int, stop: int, n_later: int) -> None:
+        stopping.check()
         n_images = np.full(len(rows), stop - start)  # left to measure
 
         def keep(results: list[Result]) -> None:

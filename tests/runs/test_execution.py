@@ -5,13 +5,15 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dse import stopping
 from dse.errors import ConfigError, RunError
 from dse.runs import execution
-from dse.runs.execution import LocalExecutor, available_cpus, evaluate_batch
+from dse.runs.execution import LocalExecutor, available_cpus, evaluate_batch, related_first
 from dse.testing.fakes import FakeEvaluator
 
 
@@ -234,6 +236,31 @@ def test_work_of_a_dead_worker_goes_to_others(assignments, tmp_path, monkeypatch
     results = evaluate_batch(DyingOnce(), assignments, seen.extend, jobs=2, threads=1)
     np.testing.assert_array_equal(hits(results), FakeEvaluator().correct(assignments, 0, 200))
     assert sorted(r.index for r in seen) == list(range(40))
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_asked_to_stop_everything_under_way_is_handed_over(assignments, tmp_path, backend):
+    @dataclass(frozen=True)
+    class Asking(FakeEvaluator):
+        driver: int = os.getpid()
+        folder: str = str(tmp_path)
+
+        def correct(self, assignments, start, stop):
+            time.sleep(0.02)
+            for assignment in assignments:
+                Path(self.folder, "-".join(map(str, assignment))).touch()
+            if (assignments == first).all(axis=1).any():
+                # a batch system signals all processes of a job
+                for process in {os.getpid(), self.driver}:
+                    os.kill(process, signal.SIGTERM)
+            return super().correct(assignments, start, stop)
+
+    first, seen = assignments[related_first(assignments)[4]], []
+    with stopping.on_signals(), LocalExecutor(2, 1, backend=backend) as executor, pytest.raises(stopping.Stopped):
+        executor.run(Asking(), assignments, seen.extend)
+    begun = {path.name for path in tmp_path.iterdir()}
+    assert begun == {"-".join(map(str, assignments[r.index])) for r in seen}
+    assert 2 <= len(begun) < len(assignments)
 
 
 def test_every_thread_has_its_own_evaluator(assignments):
