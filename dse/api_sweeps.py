@@ -46,7 +46,6 @@ def sweep(
     from dse.runs.run_status import status_table
     from dse.runs.store import RunDirectory, RunLock
     from dse.runs.sweep_execution import SilentRuns, run_locally
-    from dse.runs.sweep_slurm import submit, to_submit
 
     plan, folder = _planned(sweep_file, out)
     names, watch = [run.name for run in plan.runs], watch or SilentRuns()
@@ -54,10 +53,24 @@ def sweep(
         folder.claim(plan)
         if slurm is None:
             run_locally(folder, names, jobs=jobs, observer=watch)
-        elif chosen := to_submit(folder, names):
-            for name, job in submit(folder, chosen, slurm).items():
-                watch.on_submitted(name, job)
+        else:
+            _submit(folder, names, slurm, watch)
     return status_table(folder.path)
+
+
+def _submit(folder: "SweepFolder", names: list[str], slurm: "SlurmOptions", watch: "RunsObserver") -> None:
+    """One array of the runs that are neither finished nor under way."""
+    from dse.runs.sweep_slurm import submit, to_submit
+
+    unfinished = [name for name in names if not folder.run(name).is_finished]
+    chosen = to_submit(folder, unfinished)
+    watch.on_start(len(names), len(names) - len(unfinished))
+    for name in unfinished:
+        if name not in chosen:
+            watch.on_queued(name)
+    submitted = submit(folder, chosen, slurm) if chosen else {}
+    for name, job in submitted.items():
+        watch.on_submitted(name, job)
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,10 @@ class RunsWatch:
         """See `RunsObserver`."""
         print_note(f"{name}: submitted as job {job}")
 
+    def on_queued(self, name: str) -> None:
+        """See `RunsObserver`."""
+        print_note(f"{name}: in the queue or going on already")
+
     def on_outcome(self, name: str, outcome: Outcome) -> None:
         """See `RunsObserver`."""
         self._n_done += outcome.state == "finished"

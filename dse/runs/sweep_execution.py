@@ -4,6 +4,7 @@ A process that is left over from a killed sweep goes on by itself, and holds the
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -24,6 +25,8 @@ POLL_S = 0.1
 PATIENCE_S = 60.0
 """How long runs may take to end when they are asked to, before they are killed; what they measured is kept."""
 
+_PR_SET_PDEATHSIG = 1
+
 Command = Callable[[SweepFolder, str], list[str]]
 
 
@@ -41,6 +44,9 @@ class RunsObserver(Protocol):
 
     def on_submitted(self, name: str, job: str) -> None:
         """A run is in the queue of a batch system."""
+
+    def on_queued(self, name: str) -> None:
+        """A run is not submitted, as it is in the queue or going on already."""
 
     def on_outcome(self, name: str, outcome: Outcome) -> None:
         """A run ended."""
@@ -61,6 +67,9 @@ class SilentRuns:
     def on_submitted(self, name: str, job: str) -> None:
         """See `RunsObserver`."""
 
+    def on_queued(self, name: str) -> None:
+        """See `RunsObserver`."""
+
     def on_outcome(self, name: str, outcome: Outcome) -> None:
         """See `RunsObserver`."""
 
@@ -72,9 +81,20 @@ def explore_command(folder: SweepFolder, name: str) -> list[str]:
 
 
 class Attempt:
-    """A process that does, or continues, one run of a sweep; its output is in the run's log."""
+    """A process that does, or continues, one run of a sweep; its output is in the run's log.
 
-    def __init__(self, folder: SweepFolder, name: str, command: Command, cpus: Sequence[int] = ()) -> None:
+    Args:
+        folder: of the sweep.
+        name: of the run.
+        command: that does it.
+        cpus: cores for it; all by default.
+        is_bound: it is asked to end when this process dies in whatever way, and gets the signals of its terminal.
+            Otherwise it goes on by itself, and Ctrl-C reaches this process alone, which then asks it to end.
+    """
+
+    def __init__(
+        self, folder: SweepFolder, name: str, command: Command, cpus: Sequence[int] = (), *, is_bound: bool = False
+    ) -> None:
         self.name, self.is_asked_to_end = name, False
         self._folder, self._begin = folder, time.monotonic()
         folder.write_outcome(name, None)
@@ -85,10 +105,9 @@ class Attempt:
                 file.write(f"== {datetime.now():%Y-%m-%d %H:%M:%S} on {socket.gethostname()}\n".encode())
                 file.flush()
                 self._log_start = file.tell()
-                # A session of its own: Ctrl-C reaches the sweep alone, which then asks its runs to end.
                 self._process = subprocess.Popen(
                     command(folder, name), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                    start_new_session=True,
+                    start_new_session=not is_bound, preexec_fn=_end_with_parent if is_bound else None,
                 )  # fmt: skip
         except OSError as error:
             reason = f"{error.strerror}. Check {log.parent}, memory and limits"
@@ -135,6 +154,12 @@ def _last_error(log: Path, start: int) -> str:
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     told = [line for line in lines if line.startswith("error: ")]
     return (told or lines or [""])[-1].removeprefix("error: ")
+
+
+def _end_with_parent() -> None:
+    """For a child, before it becomes another program: SIGTERM when its parent dies. On Linux; elsewhere it lives on."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _hold_to(pid: int, cpus: Sequence[int]) -> None:

@@ -1,7 +1,8 @@
 """The runs of a sweep as one SLURM job array, through submitit.
 
 A job is a plain command (`dse.runs.sweep_task`). submitit keeps it in a file that is unpickled by the job: it holds
-words that were written here, and nothing that a user gave as a file.
+words that were written here, and nothing that a user gave as a file. A job that runs out of time, or is preempted, is
+put into the queue again by submitit, and continues its run.
 """
 
 import getpass
@@ -19,6 +20,9 @@ from dse.errors import ConfigError, MissingDependencyError, RunError
 from dse.files import replace_file
 from dse.runs.store import lock_holder
 from dse.runs.sweep_folder import SweepFolder
+
+MAX_TIMEOUTS = 20
+"""How often a job may run out of time and be queued again; after that, the sweep's command does it."""
 
 SIGNAL_DELAY_S = 90
 """Before the end of its time a job is told, to finish what it is measuring."""
@@ -113,11 +117,13 @@ def submit(folder: SweepFolder, names: Sequence[str], options: SlurmOptions) -> 
                 f"there is no `{program}` on this machine: submit on a node of a SLURM cluster that may do so, print "
                 "the script with --dry-run, or leave --cluster out to run here"
             )
+    from dse.runs.sweep_job import RunCommand
+
     try:
-        executor = submitit.SlurmExecutor(folder=folder.job_files.resolve())
+        executor = submitit.SlurmExecutor(folder=folder.job_files.resolve(), max_num_timeout=MAX_TIMEOUTS)
         executor.update_parameters(**options.parameters())
         with executor.batch():
-            jobs = [executor.submit(submitit.helpers.CommandFunction(task_command(folder, name))) for name in names]
+            jobs = [executor.submit(RunCommand(task_command(folder, name))) for name in names]
     except (OSError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise RunError(f"SLURM did not take the array of {len(names)} runs: {reason}. Check the options") from None

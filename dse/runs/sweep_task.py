@@ -56,7 +56,7 @@ def do_run(folder: SweepFolder, name: str, command: Command = explore_command) -
         return EXIT_IN_USE
     signals = _Signals()
     signals.ignore()
-    attempt = Attempt(folder, name, command)
+    attempt = Attempt(folder, name, command, is_bound=True)
     signals.catch()
     while (outcome := attempt.poll()) is None:
         if signals.end_at is not None:

@@ -72,7 +72,8 @@ def test_what_is_submitted_is_a_plain_command(folder, programs):
     programs(sbatch=SBATCH, srun="#!/bin/sh\n")
     submit(folder, NAMES, SlurmOptions())
     delayed = submitit.core.utils.DelayedSubmission.load(folder.job_files / "41_1_submitted.pkl")
-    assert type(delayed.function) is submitit.helpers.CommandFunction
+    assert isinstance(delayed.function, submitit.helpers.CommandFunction)
+    assert delayed.function.checkpoint().function is delayed.function
     assert delayed.function.command == task_command(folder, "seed_1")
     assert task_command(folder, "seed_1")[1:] == ["-m", "dse.runs.sweep_task", str(folder.path), "seed_1"]
 

@@ -99,6 +99,15 @@ def test_a_signal_to_all_processes_is_not_repeated(folder):
     assert (folder.run("seed_0").path / "told").read_text() == f"{signal.SIGTERM:d} "
 
 
+def test_a_run_ends_with_its_job(folder):
+    task = start(folder, "sleep")
+    wait_for(folder.run("seed_0").resolved)
+    task.kill()
+    task.wait()
+    wait_for(folder.run("seed_0").path / "told")
+    task.stderr.close()
+
+
 def test_a_run_in_use_is_left_alone(folder):
     with RunLock(folder.run("seed_0")):
         task = start(folder, "fail")
