@@ -93,7 +93,8 @@ def test_continues_from_a_saved_state(n_done):
 
 def test_start_is_exact():
     state = start(Additive(SENSITIVITY), AxnnSettings())
-    assert set(state.levels) == {0} and not any(state.frozen)
+    assert set(state.levels) == {0}
+    assert not any(state.frozen)
 
 
 @pytest.mark.parametrize(
