@@ -4,8 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from dse.api_neurons import BOUNDS, DESIGN, VALIDATION_IMAGES
 from dse.cli_options import (
     EXECUTION,

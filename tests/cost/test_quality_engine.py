@@ -42,7 +42,8 @@ def test_energy_by_hand():
     assert engine.energy_pj(designs) == pytest.approx([by_hand(row) for row in designs])
     assert engine.energy_rel(np.zeros((1, 5), dtype=int)) == pytest.approx([1.0])
     assert engine.energy_rel(designs) == pytest.approx([by_hand(row) / by_hand([0] * 5) for row in designs])
-    assert engine.neuron_pj.shape == (5, 4) and (np.diff(engine.neuron_pj) < 0).all()
+    assert engine.neuron_pj.shape == (5, 4)
+    assert (np.diff(engine.neuron_pj) < 0).all()
 
 
 def test_refusals():

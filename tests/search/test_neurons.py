@@ -52,7 +52,8 @@ def test_stays_within_every_bound_and_goes_as_far_as_it_can():
             lowered[i] += 1
             assert neurons.retrain(lowered) < neurons.accuracy_exact - bound
     first, second = map(np.array, found.finished)
-    assert (second >= first).all() and (second > first).any()
+    assert (second >= first).all()
+    assert (second > first).any()
 
 
 def test_rejected_groups_leave_no_trace():
