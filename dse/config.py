@@ -271,14 +271,23 @@ def _toml_value(value: str | bool | int | float | list[str]) -> str:
     return json.dumps(value)
 
 
-def differences(old: RunConfig, new: RunConfig) -> Iterator[tuple[str, Any, Any]]:
-    """Keys (dotted) whose values differ, `[execution]` apart, with both values."""
+LOCATIONS = ("network.weights", "data.dir", "library.path")
+"""Keys that say where something lies; what it is, hashes tell."""
+
+
+def differences(old: RunConfig, new: RunConfig, *, may_move: bool = False) -> Iterator[tuple[str, Any, Any]]:
+    """Keys (dotted) whose values differ, `[execution]` apart, with both values.
+
+    Args:
+        old, new: the configurations.
+        may_move: leave out `LOCATIONS`.
+    """
     before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
     for table in before:
         if table == EXECUTION_TABLE:
             continue
         for key, value in before[table].items():
-            if value != after[table][key]:
+            if value != after[table][key] and not (may_move and f"{table}.{key}" in LOCATIONS):
                 yield f"{table}.{key}", value, after[table][key]
 
 

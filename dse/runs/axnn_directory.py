@@ -213,8 +213,8 @@ class AxnnDirectory:
                 )
         else:
             record = {"format": FORMAT, "settings": settings, "hashes": dict(hashes)}
-            replace_file(self.config, to_toml(config))
             replace_file(self.record, json.dumps(record, indent=2) + "\n")
+        replace_file(self.config, to_toml(config))
         return hashlib.sha256(json.dumps([settings, dict(hashes)], sort_keys=True).encode()).hexdigest()
 
     def write_tables(self, progress: Progress, layers: Sequence[Any], labels: Sequence[str]) -> None:
@@ -283,7 +283,7 @@ def neurons_table(progress: Progress, layers: Sequence[Any], labels: Sequence[st
 
 
 def _changed_keys(before: RunConfig, now: RunConfig, options: AxnnOptions) -> Iterator[str]:
-    for key, old, new in differences(before, now):
+    for key, old, new in differences(before, now, may_move=True):  # hashes are compared later
         table, name = key.split(".")
         is_library = name == "signed" or (bool(options.multipliers) and name in _LIBRARY)
         if table in _TABLES or (table == "data" and name in _DATA) or (table == "library" and is_library):

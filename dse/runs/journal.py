@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ _log = logging.getLogger("dse")
 Split = Literal["search", "confirm", "report"]
 State = Literal["ok", "partial", "raced", "failed"]
 Key = tuple[str, tuple[int, ...], str]
+_SPLITS, _STATES = get_args(Split), get_args(State)
 
 
 @dataclass(frozen=True)
@@ -91,19 +92,43 @@ class Evaluation:
 
     @staticmethod
     def from_record(record: dict) -> "Evaluation":
-        """The inverse of `to_json`; fields of newer versions are ignored."""
-        tiles = record.get("tiles")
-        return Evaluation(
-            split=record["split"],
-            assignment=tuple(record["assignment"]),
-            fingerprint=record["fingerprint"],
-            accuracy=float(record.get("accuracy", "nan")),
-            state=record["state"],
-            message=record.get("message", ""),
-            energy_rel=float(record.get("energy_rel", "nan")),
-            tiles=None if tiles is None else tuple(tiles),
-            n_images=record.get("n_images", 0),
-            hits=record.get("hits", ""),
+        """The inverse of `to_json`; fields of newer versions are ignored.
+
+        Raises:
+            ValueError: a field is missing or of another kind.
+        """
+        try:
+            tiles = record.get("tiles")
+            found = Evaluation(
+                split=record["split"],
+                assignment=tuple(record["assignment"]),
+                fingerprint=record["fingerprint"],
+                accuracy=float(record.get("accuracy", "nan")),
+                state=record["state"],
+                message=record.get("message", ""),
+                energy_rel=float(record.get("energy_rel", "nan")),
+                tiles=None if tiles is None else tuple(tiles),
+                n_images=record.get("n_images", 0),
+                hits=record.get("hits", ""),
+            )
+            is_right = found._is_right()
+        except (KeyError, TypeError, OverflowError) as error:
+            raise ValueError(f"not an evaluation: {error!r}") from None
+        if not is_right:
+            raise ValueError("not an evaluation: a field is of another kind")
+        return found
+
+    def _is_right(self) -> bool:
+        """Whether all fields are of the kinds that they should be, as files can hold anything."""
+        texts, numbers = (self.fingerprint, self.message, self.hits), (*self.assignment, *(self.tiles or ()))
+        return (
+            self.split in _SPLITS
+            and self.state in _STATES
+            and all(isinstance(text, str) for text in texts)
+            and all(type(number) is int for number in numbers)
+            and type(self.n_images) is int
+            and self.n_images >= 0
+            and (not self.hits or 8 * len(bytes.fromhex(self.hits)) >= self.n_images)
         )
 
 
@@ -140,6 +165,8 @@ def _read(path: Path) -> tuple[int, list[Evaluation]]:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         lines = []
+    except OSError as error:
+        raise RunError(f"cannot read journal {path}: {error.strerror}. Check the permissions") from None
     newest, evaluations = 0, []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -148,21 +175,27 @@ def _read(path: Path) -> tuple[int, list[Evaluation]]:
         if record is None:
             if number < len(lines):
                 _log.warning("%s: line %d is damaged and was skipped", path, number)
+        elif isinstance(record, Evaluation):
+            evaluations.append(record)
         elif record.get("kind") == "header":
-            newest = max(newest, record.get("format", 0))
+            newest = max(newest, record["format"])
             if newest > FORMAT:
                 raise RunError(f"{path} has journal format {newest}, this dse reads up to {FORMAT}. Use a newer dse")
-        elif record.get("kind") == "evaluation":
-            evaluations.append(Evaluation.from_record(record))
     return newest, evaluations
 
 
-def _parse(line: bytes) -> dict | None:
+def _parse(line: bytes) -> Evaluation | dict | None:
+    """An evaluation, a header, or what a newer version writes; `None` where the line is damaged."""
     try:
         record = json.loads(line)
-    except ValueError:
+        if not isinstance(record, dict):
+            return None
+        if record.get("kind") == "evaluation":
+            return Evaluation.from_record(record)
+        is_damaged = record.get("kind") == "header" and type(record.get("format")) is not int
+        return None if is_damaged else record
+    except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
 
 
 class Journal:
@@ -179,9 +212,13 @@ class Journal:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
             raise RunError(f"cannot write journal {self.path}: {error.strerror}. Check the permissions") from None
-        self._size = _mend_tail(self._fd)
-        if found_format < FORMAT:  # an older dse must not take what follows for whole evaluations
-            self._write(json.dumps({"kind": "header", "format": FORMAT}).encode() + b"\n")
+        try:
+            self._size = _mend_tail(self._fd)
+            if found_format < FORMAT:  # an older dse must not take what follows for whole evaluations
+                self._write(json.dumps({"kind": "header", "format": FORMAT}).encode() + b"\n")
+        except OSError as error:
+            self.close()
+            raise RunError(_write_failure(self.path, error)) from None
 
     def __enter__(self) -> "Journal":
         return self

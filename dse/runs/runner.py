@@ -93,8 +93,8 @@ def run(
     inputs, observer = inputs or Inputs(), observer or Silent()
     directory = RunDirectory(path)
     if directory.resolved.exists():
-        directory.check_same(config)
-        if directory.is_finished and inputs.is_empty:
+        directory.check_same(config, may_move=True)
+        if directory.is_finished and inputs.is_empty and directory.is_made_from(config):
             return open_run(path)
     with RunLock(directory):
         prepared = prepare(config, inputs)

@@ -17,9 +17,11 @@ One process at a time writes: it holds a lock on `.dse-lock`. All files but the 
 name and renamed, so that a reader sees the old content or the new.
 """
 
+import contextlib
 import errno
 import fcntl
 import io
+import logging
 import os
 import socket
 import time
@@ -27,9 +29,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from dse.config import RunConfig, differences, load_config, to_toml
+from dse.config import LOCATIONS, RunConfig, differences, load_config, to_toml
 from dse.errors import RunError
 from dse.files import replace_file
+
+_log = logging.getLogger("dse")
 
 LOCK_FILE = ".dse-lock"
 SWEEP_FILE = "tolerances.toml"  # marks a directory of `dse tolerances`
@@ -127,16 +131,27 @@ class RunDirectory:
         if (self.path / PLAN_FILE).exists():
             raise RunError(f"{self.path} holds the runs of `dse sweep`: choose another directory with --out")
         if self.resolved.exists():
-            self.check_same(config)
+            self.check_same(config, may_move=True)
+            if not self.is_made_from(config):
+                replace_file(self.resolved, to_toml(config))
             return
         if config_text is not None:
             replace_file(self.config, config_text)
         replace_file(self.resolved, to_toml(config))
 
-    def check_same(self, config: RunConfig) -> None:
-        """Raises `RunError` naming every key in which the stored configuration differs."""
-        stored = load_config(self.resolved)
-        changed = [f"{key} was {old!r}, is now {new!r}" for key, old, new in differences(stored, config)]
+    def is_made_from(self, config: RunConfig) -> bool:
+        """Whether weights, data and library are still looked for where the stored configuration says."""
+        return not any(key in LOCATIONS for key, _, _ in differences(load_config(self.resolved), config))
+
+    def check_same(self, config: RunConfig, *, may_move: bool = False) -> None:
+        """Raises `RunError` naming every key in which the stored configuration differs.
+
+        Args:
+            config: what is going to run.
+            may_move: weights, data and library may lie elsewhere now, because their hashes are going to be compared.
+        """
+        found = differences(load_config(self.resolved), config, may_move=may_move)
+        changed = [f"{key} was {old!r}, is now {new!r}" for key, old, new in found]
         if changed:
             state = "a finished" if self.is_finished else "an unfinished"
             raise RunError(
@@ -170,8 +185,9 @@ class RunLock:
             raise RunError(
                 f"{path} is in use by {holder}. Wait until that process ends, or choose another directory with --out"
             ) from None
-        os.ftruncate(self._fd, 0)
+        self._warn_of_other_hosts()
         try:
+            os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         except OSError as error:
             self.release()
@@ -179,7 +195,18 @@ class RunLock:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, 0)  # nobody holds it, and nobody was killed
         self.release()
+
+    def _warn_of_other_hosts(self) -> None:
+        """Some network file systems keep locks on each machine by itself: there the system lets everybody in."""
+        before = os.pread(self._fd, 200, 0).decode(errors="replace").strip()
+        if before and not before.endswith(f" on {socket.gethostname()}"):
+            _log.warning(
+                "%s was in use by %s, which did not end by itself. If it still runs, end one of the two",
+                self._directory.path, before,
+            )  # fmt: skip
 
     def release(self) -> None:
         """Lets go; the file stays, because removing a lock file races with the next process."""

@@ -132,7 +132,8 @@ class SweepDirectory:
         if self.config.exists():
             # A search that failed for its learning rate may go on with a lower one.
             free = set() if self.read() else _RATES
-            compared = [entry for entry in differences(load_config(self.config), config) if _matters(entry[0])]
+            found = differences(load_config(self.config), config, may_move=True)  # hashes are compared later
+            compared = [entry for entry in found if _matters(entry[0])]
             changed = [f"{key} was {old!r}, is now {new!r}" for key, old, new in compared if key not in free]
             if changed:
                 raise RunError(

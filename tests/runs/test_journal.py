@@ -1,6 +1,7 @@
 """dse.runs.journal: what is written is found again, whatever happens to the last line."""
 
 import errno
+import json
 import os
 
 import numpy as np
@@ -183,3 +184,51 @@ def test_failure_ends_a_race_and_old_lines_are_whole(path):
     for final in (failed, evaluation(1)):
         assert final.supersedes(STAGES[2])
         assert not STAGES[2].supersedes(final)
+
+
+@pytest.mark.parametrize(
+    "tail", [b"\0" * 50, b"\xff\xfe{", b'{"kind":"evaluation"}', b"[" * 100_000, b"{}"[:1], b"1e999"]
+)
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_whatever_a_crash_left_at_the_end_is_no_evaluation(path, tail, end):
+    with Journal(path) as journal:
+        journal.append([evaluation(1), evaluation(2)])
+    path.write_bytes(path.read_bytes() + tail + end)
+    with Journal(path) as journal:
+        journal.append([evaluation(3)])
+    assert [e.assignment for e in read_journal(path)] == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"assignment": [1.5]}, {"assignment": "12"}, {"assignment": 1}, {"split": "test"}, {"state": 1}, {"tiles": ["a"]},
+        {"fingerprint": 3}, {"accuracy": []}, {"accuracy": "x"}, {"n_images": -1}, {"n_images": 9, "hits": "ff"},
+        {"hits": "xy"}, {"n_images": True}, {"energy_rel": 10**400},
+    ],
+)  # fmt: skip
+def test_lines_with_other_fields_are_skipped(path, change, caplog):
+    record = json.loads(evaluation(1).to_json())
+    path.write_text(json.dumps(record | change) + "\n" + evaluation(2).to_json() + "\n")
+    assert [e.assignment for e in read_journal(path)] == [(2,)]
+    assert "line 1 is damaged" in caplog.text
+
+
+def test_disk_full_while_a_tail_is_mended(path, monkeypatch):
+    path.write_text(evaluation(1).to_json())
+
+    def full(fd, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(RunError, match="disk is full"):
+            Journal(path)
+    with Journal(path) as journal:
+        assert len(journal) == 1
+
+
+def test_a_journal_that_cannot_be_read(path):
+    path.mkdir()
+    with pytest.raises(RunError, match="cannot read journal.*Is a directory"):
+        read_journal(path)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 from dse.config import RunConfig, load_config, parse_config
 from dse.errors import RunError
 from dse.files import replace_file
-from dse.runs.store import RunDirectory, RunLock
+from dse.runs.store import LOCK_FILE, RunDirectory, RunLock, lock_holder
 
 
 @pytest.fixture
@@ -101,3 +102,46 @@ def test_replace_file_keeps_the_old_content_when_the_disk_is_full(tmp_path, monk
             replace_file(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["front.csv"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_file_system_without_locks(directory, monkeypatch, number):
+    def flock(fd, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(RunError, match="cannot lock .*Choose a directory on another disk"), RunLock(directory):
+        pass
+
+
+@pytest.mark.parametrize("name", ["open", "ftruncate", "pwrite"])
+def test_read_only_file_system(directory, monkeypatch, name):
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    directory.path.mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, refuse)
+        with pytest.raises(RunError, match="Read-only file system.*--out"), RunLock(directory):
+            pass
+    with RunLock(directory):
+        pass
+
+
+def test_where_locks_end_at_the_machine_another_one_is_told(directory, caplog):
+    with RunLock(directory):
+        pass
+    assert (directory.path / LOCK_FILE).read_bytes() == b""
+    (directory.path / LOCK_FILE).write_text("process 7 on elsewhere\n")  # as one that was killed leaves it
+    with RunLock(directory):
+        assert "in use by process 7 on elsewhere" in caplog.text
+    caplog.clear()
+    with RunLock(directory):
+        assert not caplog.text
+
+
+def test_the_clock_may_jump_while_a_lock_is_waited_for(directory, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: -1e9)
+    with RunLock(directory):
+        assert lock_holder(directory.path) == f"process {os.getpid()} on {socket.gethostname()}"
+    assert lock_holder(directory.path) is None
