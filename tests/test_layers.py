@@ -26,6 +26,7 @@ LAYERS = {
     "networks": 2,
     "datasets": 2,
     "cost": 3,
+    "sparse": 3,
     "evaluation": 3,
     "robustness": 3,
     "recovery": 3,
