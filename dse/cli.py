@@ -74,6 +74,12 @@ def main() -> None:
             raise
         terminal.print_error(str(error))
         sys.exit(EXIT_ERROR)
+    except OSError as error:  # a disk or a file that fails where nobody thought of it
+        if debug:
+            raise
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        terminal.print_error(f"{what}. Everything finished before is saved: repeat the same command to continue")
+        sys.exit(EXIT_ERROR)
 
 
 def _version(is_asked: bool) -> None:
