@@ -9,12 +9,13 @@ dask's own configuration names (`distributed.comm.tls`) are used where there are
 import logging
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dse import __version__
+from dse import __version__, stopping
 from dse.config import ExecutionConfig
 from dse.errors import ConfigError, MissingDependencyError, RunError
 from dse.runs.execution import Executor, LocalExecutor
@@ -30,10 +31,14 @@ CONNECT_S = 10.0
 WORKERS_S = 60.0
 """How long the first workers of a running cluster may take to appear."""
 
+POLL_S, TELL_S = 0.5, 60.0
+"""How often somebody looks for workers of a queue, and tells that there are none."""
+
 LOOPBACK = "127.0.0.1"
 QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
 """Batch systems and their classes in dask-jobqueue."""
 
+ROLES = ("client", "scheduler", "worker")
 DEFAULT_MEMORY = "4GB"
 DASK = "dask:"
 
@@ -108,6 +113,7 @@ def _start_here(options: ExecutionConfig, threads: int | None) -> Executor:
         stack.callback(cluster.close)
         client = _connect(cluster)
         stack.callback(client.close)
+        cluster.adapt(minimum=options.jobs, maximum=options.jobs)  # replaces workers that cannot be restarted
         return _executor(options, threads, client, "dask on this machine", stack.pop_all().close, is_own=True)
 
 
@@ -118,17 +124,16 @@ def _start_in_queue(options: ExecutionConfig, threads: int | None) -> Executor:
     n_workers, name = options.workers or 1, options.cluster
     with ExitStack() as stack:
         folder = stack.enter_context(_shared_folder())
-        arguments = queue_arguments(options, threads or 1, folder=folder)
+        arguments = queue_arguments(options, threads or 1, folder=Path(folder))
         try:
             cluster = getattr(dask_jobqueue, QUEUES[name])(**arguments)
         except (OSError, RuntimeError, ValueError) as error:
             raise RunError(f"cannot start dask on {name}: {error}. Check the options, and --interface") from error
-        stack.callback(cluster.close)
+        stack.callback(_close, cluster)
         client = _connect(cluster)
         stack.callback(client.close)
         _submit(cluster, n_workers, name)
-        _log.info("waiting for the first of %d workers in the queue of %s", n_workers, name)
-        client.wait_for_workers(1)
+        _wait_in_queue(client, n_workers, name, logs=arguments["log_directory"])
         check_versions(client, name)
         cluster.adapt(minimum_jobs=n_workers, maximum_jobs=n_workers)
         return _executor(options, threads, client, f"dask on {name}", stack.pop_all().close, is_own=True, is_queue=True)
@@ -136,15 +141,35 @@ def _start_in_queue(options: ExecutionConfig, threads: int | None) -> Executor:
 
 def _submit(cluster: Any, n_workers: int, name: str) -> None:
     """Sends the first jobs; a batch system that refuses them says why."""
-    from distributed.utils import TimeoutError as DaskTimeout
-
+    for _ in range(n_workers):
+        cluster.worker_spec.update(cluster.new_worker_spec())
     try:
-        cluster.scale(jobs=n_workers)
+        # `scale` would send them too, and leave a refusal to a log.
         cluster.sync(cluster._correct_state)
-    except (OSError, RuntimeError, DaskTimeout) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise RunError(
-            f"{name} refuses the jobs of the workers: {error}. Check --partition, --walltime and --memory"
+            f"{name} refuses the jobs of the workers: {_last_line(error)}. Check --partition, --walltime and --memory, "
+            "and that this machine may submit jobs"
         ) from error
+
+
+def _last_line(error: Exception) -> str:
+    """What the command said, without what dask-jobqueue says of it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if "error" in line.lower() or "fatal" in line.lower()]
+    return (said or lines or [type(error).__name__])[-1]
+
+
+def _wait_in_queue(client: "Client", n_workers: int, name: str, *, logs: str) -> None:
+    """Jobs may wait for days: somebody should hear of it now and then."""
+    begin = told = time.monotonic()
+    _log.info("waiting for the first of %d workers in the queue of %s", n_workers, name)
+    while not client.nthreads():
+        stopping.check()
+        time.sleep(POLL_S)
+        if time.monotonic() - told > TELL_S:
+            told = time.monotonic()
+            _log.warning("no worker from %s after %.0f s: see its queue, and the logs in %s", name, told - begin, logs)
 
 
 def queue_arguments(options: ExecutionConfig, threads: int, *, folder: Path) -> Mapping[str, Any]:
@@ -153,7 +178,7 @@ def queue_arguments(options: ExecutionConfig, threads: int, *, folder: Path) -> 
     Args:
         options: cluster, partition, walltime, memory, interface; what is not set is as dask's configuration has it.
         threads: cores of a worker.
-        folder: for keys, which all machines must see.
+        folder: for keys and logs, which all machines must see.
     """
     import dask
 
@@ -163,37 +188,53 @@ def queue_arguments(options: ExecutionConfig, threads: int, *, folder: Path) -> 
     arguments = {
         # One evaluation at a time for each worker: dask counts a core, the batch system all of its threads.
         "cores": 1, "processes": 1, "memory": memory, "python": sys.executable, "queue": options.partition,
-        "walltime": options.walltime, "interface": options.interface, "shared_temp_directory": str(folder),
+        "walltime": options.walltime, "interface": options.interface,
+        "log_directory": configured.get("log-directory") or str(folder),
         "worker_extra_args": [*configured.get("worker-extra-args", []), "--dashboard-address", f"{LOOPBACK}:0"],
         "scheduler_options": {"dashboard_address": f"{LOOPBACK}:0", **configured.get("scheduler-options", {})},
     }  # fmt: skip
     cores = {"slurm": {"job_cpu": threads}, "lsf": {"ncpus": threads}, "pbs": {}}[name]
     if name == "pbs" and not configured.get("resource-spec"):
         cores = {"resource_spec": f"select=1:ncpus={threads}:mem={memory}"}
-    return arguments | cores | _security()
+    return arguments | cores | _security(folder)
 
 
-def _security() -> dict[str, Any]:
-    """Certificates of dask's configuration, else some for this run."""
+def _security(folder: Path) -> dict[str, Any]:
+    """Certificates of dask's configuration, else some for this run, which workers read in the folder."""
     import dask
     from distributed.security import Security
 
     if dask.config.get("distributed.comm.tls.ca-file", None):
         return {"security": Security(require_encryption=True), "protocol": "tls://"}
     try:
-        return {"security": Security.temporary(), "protocol": "tls://"}
+        found = Security.temporary()
     except ImportError:
         _log.warning(
             "without the package cryptography, workers connect without encryption, and whoever reaches the port may "
             "run code as you: pip install 'dse[cluster]'"
         )
         return {}
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    for path, text in ((certificate, found.tls_ca_file), (key, found.tls_client_key)):
+        path.touch(mode=0o600)
+        path.write_text(text)
+    files = {f"tls_{role}_{kind}": str(path) for role in ROLES for kind, path in (("cert", certificate), ("key", key))}
+    security = Security(require_encryption=True, tls_ca_file=str(certificate), **files)
+    return {"security": security, "protocol": "tls://"}
 
 
 def _shared_folder() -> tempfile.TemporaryDirectory:
     """In the home directory, which clusters share; only this user can read it."""
     parent = Path.home()
     return tempfile.TemporaryDirectory(prefix=".dse-cluster-", dir=parent if parent.is_dir() else None)
+
+
+def _close(cluster: Any) -> None:
+    """Ends a cluster of a queue; one whose jobs were refused complains of them."""
+    try:
+        cluster.close(timeout=CONNECT_S)
+    except Exception:
+        _log.debug("closing the cluster", exc_info=True)
 
 
 def _connect(cluster: Any) -> "Client":

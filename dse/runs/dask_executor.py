@@ -18,7 +18,7 @@ import numpy as np
 from distributed import Client, Future, KilledWorker
 from numpy.typing import NDArray
 
-from dse import __version__
+from dse import __version__, stopping
 from dse.errors import DseError, RunError
 from dse.runs.dask_worker import Answer, Chunk, EvaluatorPlugin, NotSent, measure
 from dse.runs.execution import Evaluator, Executor, Result, cut, packed, related_first
@@ -40,7 +40,7 @@ NO_WORKERS_S = 120.0
 RESTART_S = 10.0
 """How long a hanging worker may take to end by itself."""
 
-MAX_KILLS = 2
+MAX_KILLS = 3
 """So many times an assignment that was alone in its chunk may be given up by dask, each after several dead workers."""
 
 
@@ -164,6 +164,10 @@ class DaskExecutor(Executor):
                 results = self._land(batch)
                 if results:
                     yield results
+                if stopping.is_asked():  # what workers have begun is waited for
+                    self._cancel([flight for flight in self._flights.values() if flight.begin is None])
+                    if not self._flights:
+                        stopping.check()
         finally:
             self._cancel([*self._flights.values()])
 
@@ -320,6 +324,9 @@ class DaskExecutor(Executor):
         for flight in [*self._flights.values()]:
             if flight.begin is None or flight.is_late or now - flight.begin <= self._pace.limit(flight):
                 continue
+            if flight.worker not in self._client.nthreads():  # it died, and dask has given the chunk to others
+                flight.worker = flight.begin = None
+                continue
             _log.warning(
                 "worker %s has not answered for %.0f s: its evaluations go to others", flight.worker, now - flight.begin
             )
@@ -335,7 +342,7 @@ class DaskExecutor(Executor):
 
     def _at(self, worker: str) -> list[_Flight]:
         """Chunks that a worker computes, or that wait there."""
-        keys = set(self._client.processing(workers=[worker]).get(worker, ()))
+        keys = set(self._client.processing().get(worker, ()))
         return [f for f in self._flights.values() if f.worker == worker or (f.begin is None and f.future.key in keys)]
 
     def _restart(self, worker: str) -> None:
