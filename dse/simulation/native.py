@@ -388,7 +388,7 @@ def _workspace(library: NativeLibrary, name: str, *arguments: object) -> int:
 
 def _call(library: NativeLibrary, name: str, *arguments: object) -> None:
     """Calls a function of csrc/native.h at the library's level, on as many threads as torch uses."""
-    _share_threads(library)
+    share_threads(library)
     code = _function(library, name)(*arguments, library.isa, torch.get_num_threads())
     if code:
         raise AssertionError(f"{name} of the native library refused its arguments with code {code}")
@@ -406,7 +406,7 @@ def _function(library: NativeLibrary, name: str) -> Callable[..., int]:
 
 
 @cache
-def _share_threads(library: NativeLibrary) -> None:
+def share_threads(library: NativeLibrary) -> None:
     """Lets the library run on the threads of torch's OpenMP runtime, so that the two do not wait for each other."""
     gomp_parallel = getattr(ctypes.CDLL(None), "GOMP_parallel", None) if os.name == "posix" else None
     use = library.functions["dse_use_openmp"]

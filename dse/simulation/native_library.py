@@ -16,7 +16,7 @@ from pathlib import Path
 import dse.simulation
 from dse.errors import ConfigError, RunError, unknown_name
 
-ABI_VERSION = 6  # DSE_ABI_VERSION in csrc/native.h
+ABI_VERSION = 7  # DSE_ABI_VERSION in csrc/native.h
 LEVELS = ("portable", "avx2", "avx512", "avx512-vbmi")  # `enum dse_isa` in csrc/native.h, by position
 OFF = "off"
 FILE_NAMES = ("dse_native.so", "dse_native.dll")

@@ -76,11 +76,11 @@ def set_threads():
 @pytest.fixture(params=["OpenMP's threads", "own threads"])
 def _threads(request, variant):
     """Those of torch's OpenMP runtime, as always, or those that a machine without one falls back to."""
-    native._share_threads(variant[1])
+    native.share_threads(variant[1])
     if request.param == "own threads":
         variant[1].functions.dse_use_openmp(None)
     yield
-    native._share_threads.cache_clear()  # the next call sets them again
+    native.share_threads.cache_clear()  # the next call sets them again
 
 
 def _table(fan_in, is_wide, rng):

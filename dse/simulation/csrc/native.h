@@ -11,7 +11,7 @@
 #define DSE_API __attribute__((visibility("default")))
 #endif
 
-#define DSE_ABI_VERSION 6
+#define DSE_ABI_VERSION 7
 
 enum dse_isa { DSE_PORTABLE = 0, DSE_AVX2 = 1, DSE_AVX512 = 2, DSE_AVX512_VBMI = 3 };
 enum dse_error { DSE_OK = 0, DSE_E_ARGUMENT = -1, DSE_E_ISA = -2 };
@@ -106,5 +106,25 @@ DSE_API int64_t dse_permute_workspace(const dse_conv *conv, int n_threads);
 DSE_API int dse_permute(const int32_t *low, const dse_conv *conv, const uint8_t *codes, const uint8_t *const *planes,
                         const uint8_t *table_of, const uint8_t *column_of, const int32_t *zero_point, int is_signed,
                         const dse_finish *finish, void *out, void *workspace, int isa, int n_threads);
+
+/* A sparse matrix in dCSR (dse/sparse/dcsr.py), valid: nothing here is checked against its shape. */
+enum { DSE_SPARSE_ROWS = 64, DSE_SPARSE_TILE = 64, DSE_SPARSE_MARGIN = 576 };
+typedef struct {
+    int64_t rows, columns, nnz;
+    const int8_t *values;         /* [nnz], and 16 bytes that may be read */
+    const uint8_t *delta_indices; /* [16 * ceil(G / 2)] */
+    const int8_t *group_minimums; /* [G] */
+    const uint8_t *bitmaps;       /* [ceil(G / 2)] */
+    const uint16_t *bitmasks;     /* [M], and one that may be read */
+    const int16_t *row_offsets;   /* [rows] */
+    const int64_t *starts;        /* [ceil(rows / DSE_SPARSE_ROWS)][3]: first value, group and mask of those rows */
+} dse_sparse;
+
+/* y[r] = sum_c matrix[r, c] * x[c]; modulo 2^32. workspace: columns + DSE_SPARSE_MARGIN bytes. */
+DSE_API int dse_sparse_vector(const dse_sparse *matrix, const int8_t *x, int32_t *y, int8_t *workspace, int isa,
+                              int n_threads);
+
+/* The same for n columns at once, a multiple of DSE_SPARSE_TILE: x [columns][n], y [rows][n]. */
+DSE_API int dse_sparse_matrix(const dse_sparse *matrix, const int8_t *x, int64_t n, int32_t *y, int isa, int n_threads);
 
 #endif
