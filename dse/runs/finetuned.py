@@ -239,18 +239,28 @@ def open_finetuned(path: str | Path) -> FinetunedPoints:
     record = directory.read()
     if not directory.table.exists():
         raise RunError(f"{path} has no point that is finished: repeat its `dse finetune` command to continue it")
-    settings = dict(record["settings"])
-    counts = {name: settings.pop(name) for name in ("training_images", "validation_images")}
-    known = {field.name for field in fields(FinetuningSettings)}
-    learning = FinetuningSettings(**{name: value for name, value in settings.items() if name in known})
-    return FinetunedPoints(
-        path=directory.path,
-        source=Path(os.path.normpath(directory.path / record["source"])),
-        options=FinetuneOptions(learning, **counts),
-        table=read_table(directory.table),
-    )
+    try:
+        settings = dict(record["settings"])
+        counts = {name: settings.pop(name) for name in ("training_images", "validation_images")}
+        known = {field.name for field in fields(FinetuningSettings)}
+        learning = FinetuningSettings(**{name: value for name, value in settings.items() if name in known})
+        options = FinetuneOptions(learning, **counts)
+        source = Path(os.path.normpath(directory.path / record["source"]))
+    except (TypeError, ValueError, KeyError) as error:
+        raise RunError(f"{directory.record} is damaged ({error}): restore it from a copy") from None
+    return FinetunedPoints(path=directory.path, source=source, options=options, table=read_table(directory.table))
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The content of `finetuned.csv`; `point` is an integer, or missing."""
-    return pd.read_csv(path, dtype=dict.fromkeys(INTEGERS, "Int64"))
+    """The content of `finetuned.csv`; `point` is an integer, or missing.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(INTEGERS, "Int64"))
+    except (OSError, ValueError, TypeError) as error:  # pandas' own errors are ValueErrors
+        raise RunError(f"{path} is damaged ({error}): delete it and repeat the command that made it") from None
+    if not {"name", "accuracy", "assignment"} <= set(table.columns):
+        raise RunError(f"{path} is damaged (a column is missing): delete it and repeat the command that made it")
+    return table

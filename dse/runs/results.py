@@ -32,6 +32,23 @@ def open_run(path: str | Path) -> "Run":
     return Run(directory)
 
 
+def read_run_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """A table of a run directory that has these columns, `assignment` as text.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"assignment": str})
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise RunError(f"{path} is damaged ({error}): restore it from a copy") from None
+    missing = [name for name in columns if name not in table.columns]
+    if missing or ("assignment" in columns and table["assignment"].isna().any()):
+        told = f"without a column {missing[0]!r}" if missing else "without an assignment in some row"
+        raise RunError(f"{path} is damaged ({told}): restore it from a copy")
+    return table
+
+
 class Run:
     """A run directory as pandas tables; each is read once, when first asked for."""
 
@@ -66,14 +83,14 @@ class Run:
                 f"{self.path} is not finished, it has no front yet. Repeat its `dse explore` command to continue it; "
                 "`.evaluations` has what was measured so far"
             )
-        return pd.read_csv(self.directory.front, keep_default_na=True)
+        return read_run_table(self.directory.front, ("point", "energy_rel", "accuracy", "assignment"))
 
     @cached_property
     def generations(self) -> pd.DataFrame:
         """Progress of the search: n_gen, n_eval, n_new, n_images, hypervolume, best_energy_rel, time_s, ..."""
         if not self.directory.generations.exists():
             raise RunError(f"{self.path} has no generations yet. Repeat its `dse explore` command to continue it")
-        return pd.read_csv(self.directory.generations)
+        return read_run_table(self.directory.generations, ("n_gen", "n_eval", "hypervolume"))
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -84,7 +101,7 @@ class Run:
         """
         if not self.directory.predictions.exists():
             raise RunError(f"{self.path} has no predictions: expected a finished search with search.surrogate = true")
-        return pd.read_csv(self.directory.predictions)
+        return read_run_table(self.directory.predictions, ("batch", "predicted_loss", "assignment"))
 
     @property
     def has_finetuned(self) -> bool:
@@ -151,7 +168,13 @@ class Run:
         row = self._point(point)
         energies: Mapping[str, float] = {m["name"]: m["energy_rel"] for m in self.manifest.multipliers}
         table = self.layers[["name", "kind", "n_multiplications"]].rename(columns={"name": "layer"})
-        table["multiplier"] = row["assignment"].split(SEPARATOR)
+        names = row["assignment"].split(SEPARATOR)
+        tiles = str(row["tiles"]).split(SEPARATOR) if "tiles" in row else None
+        if len(names) != len(table) or (tiles is not None and not _are_numbers(tiles, len(table))):
+            raise RunError(
+                f"{self.directory.front} is damaged: point {point} does not fit the {len(table)} layers of the network"
+            )
+        table["multiplier"] = names
         if self.config.search.neuron_shares:
             pairs = zip(table["multiplier"], self.layers["n_neurons"], strict=True)
             table["energy_rel"] = [choice_energy(name, energies, int(n)) for name, n in pairs]
@@ -161,8 +184,8 @@ class Run:
         table["energy_share_pct"] = 100 * energy / max(energy.sum(), 1e-300)
         saved = table["n_multiplications"] * (1 - table["energy_rel"])
         table["saved_share_pct"] = 100 * saved / table["n_multiplications"].sum()
-        if "tiles" in row:
-            table["tile"] = [int(t) for t in str(row["tiles"]).split(SEPARATOR)]
+        if tiles is not None:
+            table["tile"] = [int(tile) for tile in tiles]
         return table
 
     def _point(self, point: int) -> pd.Series:
@@ -181,3 +204,7 @@ class Run:
             return title + "<p>unfinished</p>"
         columns = ["point", "energy_saved_pct", "accuracy", "accuracy_low", "accuracy_high", "assignment"]
         return title + self.front[columns].to_html(index=False, float_format="{:.4g}".format)
+
+
+def _are_numbers(texts: list[str], n: int) -> bool:
+    return len(texts) == n and all(text.isdecimal() for text in texts)

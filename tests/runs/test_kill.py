@@ -1,4 +1,4 @@
-"""A search killed with SIGKILL ends with the front of an uninterrupted one; see also benchmarks/kill_test.py."""
+"""A search killed with SIGKILL ends with the front of an uninterrupted one; see also benchmarks/reliability.py kills."""
 
 import random
 import signal

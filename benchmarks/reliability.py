@@ -1,0 +1,463 @@
+"""What happens to runs whose process is killed, whose disk fails, whose files are damaged; and what the engine costs.
+
+    python benchmarks/reliability.py kills --number 200
+    python benchmarks/reliability.py failures --number 200
+    python benchmarks/reliability.py fuzz --number 100000
+    python benchmarks/reliability.py overhead
+
+Each prints a table, writes it to `results/reliability/`, and ends with exit code 1 where something was lost. Needs
+nothing but the embedded example.
+
+`kills`: commands are killed with SIGKILL at random moments and repeated until they finish. `failures`: one write of a
+command fails (the disk is full from then on, no permission, an input/output error, or the process dies with half of the
+write done), then the command is repeated. Both compare results with those of an undisturbed command, byte for byte, and
+look in the journals for evaluations that were lost or measured twice. `fuzz`: readers get damaged files; whatever comes
+out that is no `DseError` is counted. `overhead`: time and memory of the engine beside the evaluations.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch  # noqa: F401  once, for all processes that are forked
+
+from dse.cli import main as command
+from dse.config import parse_config
+from dse.errors import DseError
+from dse.runs.journal import Evaluation, Journal, pack_hits, read_journal
+from dse.runs.runner import run
+from dse.testing.fakes import FakeEvaluator, use_fakes
+from dse.testing.faults import KINDS, Died, Faults
+
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "reliability"
+
+SMALL = ["--images", "60", "--report-images", "60", "--calibration-images", "64", "--threads", "1", "--out", "one"]
+SEARCH = ["explore", "--population-size", "8", "--generations", "5", *SMALL]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A command, and what must come out the same however often it was disturbed.
+
+    Attributes:
+        name: for the table.
+        arguments: of `dse`.
+        results: files below the working directory.
+        before: a command that is run undisturbed before.
+    """
+
+    name: str
+    arguments: Sequence[str]
+    results: Sequence[str]
+    before: Sequence[str] | None = None
+
+
+FRONT = ("one/front.csv",)
+TASKS = (
+    Task("nsga2, agn, races", SEARCH, FRONT),
+    Task("nsga2, plain", [*SEARCH, "--plain"], FRONT),
+    Task("random", ["explore", "--method", "random", "--evaluations", "40", *SMALL], FRONT),
+    Task("greedy", ["explore", "--method", "greedy", "--evaluations", "40", *SMALL], FRONT),
+    Task("nsga2, two processes", [*SEARCH, "--jobs", "2"], FRONT),
+    Task(
+        "operating points", ["operating-points", "one", "--method", "search", "--evaluations", "30", "--out", "points"],
+        ("points/operating_points.csv",), [*SEARCH, "--plain"],
+    ),
+    Task(
+        "tolerances", ["tolerances", "--method", "trained", "--coefficients", "0.1,0.2,0.4", "--epochs", "3",
+                       "--batch-size", "32", "--training-images", "256", "--calibration-images", "64", "--out", "one"],
+        ("one/tolerances.csv",),
+    ),
+)  # fmt: skip
+WRITING = (
+    *(task for task in TASKS if task.name != "nsga2, two processes"),
+    Task(
+        "finetune", ["finetune", "one", "--points", "0,1", "--epochs", "2", "--batch-size", "32", "--training-images",
+                     "64", "--validation-images", "40", "--no-reconstruction", "--out", "tuned"],
+        ("tuned/point_0.npz", "tuned/point_1.npz"), [*SEARCH, "--plain"],
+    ),
+    Task(
+        "axnn", ["axnn", "--bounds", "50", "--levels", "4", "--group-share", "1", "--smallest-share", "0.6", "--epochs",
+                 "1", "--training-images", "64", "--validation-images", "40", *SMALL[2:]],
+        ("one/neurons.csv", "one/bound_50.npz"),
+    ),
+    Task("sweep", ["sweep", "../sweep.toml", "--out", "one"], ("one/seed_0/front.csv",)),
+)  # fmt: skip
+SWEEP = """[search]
+population_size = 4
+generations = 1
+initial = "random"
+surrogate = false
+[data]
+images = 20
+report_images = 20
+[execution]
+threads = 1
+[sweep]
+search.seed = [0]
+"""
+
+
+def start(folder: Path, arguments: Sequence[str], faults: Faults | None = None) -> int:
+    """Forks a process that does a command in a folder; its number. What it prints goes to files beside."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 99
+    try:
+        os.setsid()
+        os.chdir(folder)
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(f"../{folder.name}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.argv = ["dse", *arguments]
+        if faults is None:
+            command()
+        else:
+            with faults.happening():
+                command()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    except Died:
+        code = 100
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if faults is not None:
+            Path(f"../{folder.name}.faults").write_text(f"{faults.n_done} {faults.failed}")
+        os._exit(code)
+
+
+def finish(folder: Path, arguments: Sequence[str], faults: Faults | None = None) -> int:
+    """Does a command to its end; the exit code."""
+    return os.waitstatus_to_exitcode(os.waitpid(start(folder, arguments, faults), 0)[1])
+
+
+def require(folder: Path, arguments: Sequence[str]) -> None:
+    """Does a command that must not fail."""
+    if finish(folder, arguments):
+        sys.exit(f"dse {' '.join(arguments)} failed: {folder.with_suffix('.stderr').read_text()}")
+
+
+def kill_after(pid: int, time_s: float) -> bool:
+    """Kills a process after some time, and those that it started; whether it was still there."""
+    end = time.monotonic() + time_s
+    while time.monotonic() < end:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return False
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with contextlib.suppress(ProcessLookupError):  # loky's workers would wait minutes for work
+        os.killpg(pid, signal.SIGKILL)
+    return True
+
+
+def journaled(folder: Path) -> Counter:
+    """Everything measured below a folder, by journal; that a race was lost is no measurement."""
+    return Counter(
+        (path.relative_to(folder), *e.key, e.n_images)
+        for path in folder.rglob("*.jsonl")
+        for e in read_journal(path)
+        if e.state != "raced"
+    )
+
+
+@dataclass
+class Tally:
+    """What became of a task."""
+
+    name: str
+    disturbed: int = 0
+    results: int = 0
+    identical: int = 0
+    evaluations: int = 0
+    lost: int = 0
+    twice: int = 0
+    clear: int = 0
+
+    def take(self, folder: Path, whole: Path, task: Task) -> None:
+        """A command that was disturbed has finished."""
+        self.results += 1
+        same = all((folder / name).read_bytes() == (whole / name).read_bytes() for name in task.results)
+        self.identical += same
+        self.twice += sum(n - 1 for n in journaled(folder).values())
+        if not same:
+            print(f"{task.name}: {folder} differs", flush=True)
+
+    @property
+    def is_good(self) -> bool:
+        return self.results == self.identical and not self.lost and not self.twice
+
+
+def fresh(place: Path, name: str, task: Task) -> Path:
+    """A folder in which the task can begin."""
+    folder = place / name
+    folder.mkdir()
+    if task.before is not None:
+        shutil.copytree(place / "before" / "one", folder / "one")
+    return folder
+
+
+def prepare_task(place: Path, task: Task) -> tuple[Path, float]:
+    """Folder and duration (s) of the undisturbed command."""
+    (place / "sweep.toml").write_text(SWEEP)
+    if task.before is not None:
+        (place / "before").mkdir()
+        require(place / "before", task.before)
+    whole = fresh(place, "whole", task)
+    begin = time.monotonic()
+    require(whole, task.arguments)
+    return whole, time.monotonic() - begin
+
+
+def kills(number: int, seed: int) -> tuple[pd.DataFrame, bool]:
+    """Kills every task equally often."""
+    rng, tallies = random.Random(seed), []
+    for index, task in enumerate(TASKS):
+        n_kills = number // len(TASKS) + (index < number % len(TASKS))
+        tally = Tally(task.name)
+        with tempfile.TemporaryDirectory() as place:
+            whole, time_s = prepare_task(Path(place), task)
+            while tally.disturbed < n_kills:
+                folder = fresh(Path(place), f"r{tally.results}", task)
+                before: Counter = Counter()
+                while tally.disturbed < n_kills and kill_after(start(folder, task.arguments), rng.uniform(0, time_s)):
+                    tally.disturbed += 1
+                    now = journaled(folder)
+                    tally.lost += (before - now).total()
+                    before = now
+                require(folder, task.arguments)
+                tally.lost += (before - journaled(folder)).total()
+                tally.evaluations += journaled(folder).total()
+                tally.take(folder, whole, task)
+                shutil.rmtree(folder)
+        print(tally, f"undisturbed {time_s:.1f} s", flush=True)
+        tallies.append(tally)
+    table = pd.DataFrame([vars(tally) for tally in tallies]).drop(columns="clear")
+    return table.rename(columns={"disturbed": "kills", "results": "runs"}), all(t.is_good for t in tallies)
+
+
+def failures(number: int, seed: int) -> tuple[pd.DataFrame, bool]:
+    """Fails writes of every task equally often, of all kinds, at random operations."""
+    rng, tallies = random.Random(seed), []
+    for index, task in enumerate(WRITING):
+        n_faults = number // len(WRITING) + (index < number % len(WRITING))
+        tally = Tally(task.name)
+        with tempfile.TemporaryDirectory() as place:
+            whole, time_s = prepare_task(Path(place), task)
+            counting = fresh(Path(place), "counting", task)
+            finish(counting, task.arguments, Faults(counting))
+            n_operations = int(counting.with_suffix(".faults").read_text().split()[0])
+            while tally.disturbed < n_faults:
+                fail_once(
+                    Path(place), task, tally, whole, at=rng.randrange(n_operations), kind=KINDS[tally.disturbed % 4]
+                )
+        print(tally, f"undisturbed {time_s:.1f} s, {n_operations} operations", flush=True)
+        tallies.append(tally)
+    table = pd.DataFrame([vars(tally) for tally in tallies])
+    is_good = all(t.is_good and t.clear == t.disturbed for t in tallies)
+    return table.rename(columns={"disturbed": "failures", "results": "runs"}), is_good
+
+
+def fail_once(place: Path, task: Task, tally: Tally, whole: Path, *, at: int, kind: str) -> None:
+    folder = fresh(place, f"r{tally.results}", task)
+    code = finish(folder, task.arguments, Faults(folder, at, kind))
+    told = [x for x in folder.with_suffix(".stderr").read_text().splitlines() if x.startswith("error: ")]
+    failed = folder.with_suffix(".faults").read_text().partition(" ")[2]
+    if failed:
+        is_clear = code == 100 if kind == "torn" else (code, len(told)) == (2, 1)
+        tally.disturbed += 1
+        tally.clear += is_clear
+        if not is_clear:
+            print(f"{task.name}: {kind} at {at} ({failed}): exit code {code}, {told}", flush=True)
+            print(folder.with_suffix(".stderr").read_text()[-2000:], flush=True)
+    before = journaled(folder)
+    require(folder, task.arguments)
+    tally.lost += (before - journaled(folder)).total()
+    tally.evaluations += journaled(folder).total()
+    tally.take(folder, whole, task)
+    shutil.rmtree(folder)
+
+
+def fuzz(number: int, seed: int) -> tuple[pd.DataFrame, bool]:
+    """Every reader gets its share of the inputs."""
+    from reliability_readers import readers
+
+    logging.getLogger("dse").setLevel(logging.CRITICAL)
+    rows = []
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place:
+        (Path(place) / "made").mkdir()
+        every = list(readers(Path(place) / "made"))
+        share = number / sum(reader.weight for reader in every)
+        for reader in every:
+            rows.append(fuzz_one(reader, Path(place) / "input", int(np.ceil(share * reader.weight)), seed))
+            print(rows[-1], flush=True)
+    table = pd.DataFrame(rows)
+    return table, not table["wrong"].any()
+
+
+def fuzz_one(reader: Any, folder: Path, number: int, seed: int) -> dict[str, Any]:
+    """A row of the table: inputs that were read, refused with an error of dse, and answered with another one."""
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import seed as seeded
+    from reliability_readers import contents
+
+    counts, told = Counter(read=0, refused=0, wrong=0), set()
+
+    def some(contents: list[bytes]) -> None:
+        for content in contents:
+            one(content)
+
+    def one(content: bytes) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        (folder / reader.file).write_bytes(content)
+        try:
+            reader.read(folder)
+            counts["read"] += 1
+        except DseError:
+            counts["refused"] += 1
+        except Exception as error:
+            counts["wrong"] += 1
+            frames = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}dse{os.sep}" in f.filename]
+            where = ", ".join(f"{Path(f.filename).name}:{f.lineno}" for f in frames)
+            if (type(error), where) not in told:
+                told.add((type(error), where))
+                print(f"    {type(error).__name__}: {str(error)[:200]} at {where} for {content[:300]!r}", flush=True)
+
+    begin, n_rounds = time.monotonic(), 0
+    while (left := number - counts.total()) > 0:  # hypothesis ends earlier where it finds nothing new
+        options = settings(
+            max_examples=max(left // 12, 1), deadline=None, database=None, suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],
+        )  # fmt: skip
+        seeded(seed + n_rounds)(options(given(contents(reader))(some)))()
+        n_rounds += 1
+    return {"reader": reader.name, "inputs": counts.total(), **counts, "time_s": time.monotonic() - begin}
+
+
+def memory_mb() -> float:
+    """Of this process, resident."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+
+
+@dataclass(frozen=True)
+class Sleeping(FakeEvaluator):
+    """Takes 1 s for an assignment on all images, and writes down for how long it slept."""
+
+    times: str = ""
+
+    def correct(self, assignments: np.ndarray, start: int, stop: int) -> np.ndarray:
+        begin = time.perf_counter()
+        time.sleep(len(assignments) * (stop - start) / self.n_images)
+        with open(self.times, "a") as file:
+            file.write(f"{time.perf_counter() - begin}\n")
+        return super().correct(assignments, start, stop)
+
+
+def search_with(evaluator: FakeEvaluator, path: Path, text: str) -> float:
+    """Seconds that a search takes with an evaluator of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_fakes(patch, evaluator)
+        begin = time.monotonic()
+        run(parse_config(text), path)
+        return time.monotonic() - begin
+
+
+def engine_share(path: Path, options: str, jobs: int) -> float:
+    """Percent that a whole search takes longer than the 1 s evaluations that it consists of."""
+    text = f"[search]\npopulation_size = 16\ngenerations = 3\n{options}\n[execution]\njobs = {jobs}\nthreads = 1"
+    search_with(FakeEvaluator(n_images=100), path / "warm", text)  # imports, and processes that stay
+    times = path / "times"
+    total_s = search_with(Sleeping(n_images=100, times=str(times)), path / "run", text)
+    slept_s = sum(map(float, times.read_text().split())) / jobs
+    print(f"{options} jobs = {jobs}: {total_s:.2f} s, evaluations {slept_s:.2f} s", flush=True)
+    return 100 * (total_s - slept_s) / slept_s
+
+
+def replay_s(path: Path) -> float:
+    """Seconds to continue a search of 200 generations of which everything is in the journal."""
+    text = "[search]\npopulation_size = 50\ngenerations = 200\ninitial = 'random'\nsurrogate = false\nracing = false"
+    evaluator = FakeEvaluator(12, 5, n_images=100)
+    search_with(evaluator, path, text)
+    (path / "front.csv").unlink()
+    return search_with(evaluator, path, text)
+
+
+def of_journal(path: Path, n: int) -> list[tuple[str, float, float]]:
+    """Evaluations of 20 layers on 1,000 images each, in batches of 100: memory to keep them, time to open them."""
+    rng = np.random.default_rng(0)
+    assignments, hits = rng.integers(0, 40, (n, 20)).tolist(), rng.random((100, 1000)) < 0.5
+    texts = [pack_hits(row) for row in hits]
+    one = Evaluation("search", (), "f" * 64, 0.5, energy_rel=0.5, n_images=1000)
+    with Journal(path) as journal:
+        before = memory_mb()
+        for start_at in range(0, n, 100):
+            rows = assignments[start_at : start_at + 100]
+            journal.append(replace(one, assignment=tuple(row), hits=texts[i]) for i, row in enumerate(rows))
+        grown = memory_mb() - before
+    del assignments, journal
+    begin = time.monotonic()
+    with Journal(path) as journal:
+        opened_s, n_found = time.monotonic() - begin, len(journal)
+    print(f"{n_found} evaluations, {path.stat().st_size / 1e6:.0f} MB", flush=True)
+    return [("opening 100,000 evaluations, s", opened_s, 5.0), ("memory for 100,000 evaluations, MB", grown, 200.0)]
+
+
+def overhead() -> tuple[pd.DataFrame, bool]:
+    """What the engine costs, with the limits that it must keep."""
+    plain = "initial = 'random'\nsurrogate = false\nracing = false"
+    with tempfile.TemporaryDirectory() as place:
+        for name in ("plain", "jobs", "full"):
+            Path(place, name).mkdir()
+        rows = [
+            ("engine beside 1 s evaluations, plain, %", engine_share(Path(place, "plain"), plain, 1), 5.0),
+            ("engine beside 1 s evaluations, plain, 2 processes, %", engine_share(Path(place, "jobs"), plain, 2), 5.0),
+            ("engine beside 1 s evaluations, all of it, %", engine_share(Path(place, "full"), "", 1), 5.0),
+            ("replaying 200 generations of 50, s", replay_s(Path(place, "replay")), 10.0),
+            *of_journal(Path(place, "journal"), 100_000),
+        ]
+    table = pd.DataFrame(rows, columns=["what", "measured", "limit"])
+    return table, bool((table["measured"] < table["limit"]).all())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["kills", "failures", "fuzz", "overhead"])
+    parser.add_argument("--number", type=int, help="of kills, failures or inputs; default 200, 200, 100000")
+    parser.add_argument("--seed", type=int, default=0, help="of moments and inputs")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    numbers = {"kills": 200, "failures": 200, "fuzz": 100_000}
+    if options.what == "overhead":
+        table, is_good = overhead()
+    else:
+        do = {"kills": kills, "failures": failures, "fuzz": fuzz}[options.what]
+        table, is_good = do(options.number or numbers[options.what], options.seed)
+    print(table.to_string(index=False))
+    options.out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(options.out / f"{options.what}.csv", index=False, float_format="%.4g")
+    sys.exit(0 if is_good else 1)
+
+
+if __name__ == "__main__":
+    main()
