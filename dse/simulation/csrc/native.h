@@ -115,7 +115,7 @@ typedef struct {
     const uint8_t *delta_indices; /* [16 * ceil(G / 2)] */
     const int8_t *group_minimums; /* [G] */
     const uint8_t *bitmaps;       /* [ceil(G / 2)] */
-    const uint16_t *bitmasks;     /* [M], and one that may be read */
+    const uint16_t *bitmasks;     /* [M], and 8 that may be read */
     const int16_t *row_offsets;   /* [rows] */
     const int64_t *starts;        /* [ceil(rows / DSE_SPARSE_ROWS)][3]: first value, group and mask of those rows */
 } dse_sparse;

@@ -27,6 +27,9 @@ typedef struct {
 /* Rows begin..end, the first of which begins a task. */
 typedef void sparse_task(const sparse_call *call, int64_t begin, int64_t end);
 
+/* Bits that are set in a byte. */
+static inline int ones(unsigned byte) { return __builtin_popcount(byte); }
+
 sparse_task dse_sparse_vector_portable, dse_sparse_vector_avx2, dse_sparse_vector_avx512, dse_sparse_vector_avx512_vbmi;
 sparse_task dse_sparse_matrix_portable, dse_sparse_matrix_avx2, dse_sparse_matrix_avx512, dse_sparse_matrix_avx512_vbmi;
 

@@ -1,17 +1,17 @@
 #define ISA avx2
 #include "sparse_lanes.h"
 
-static inline lanes deltas(const uint8_t *pair, int is_odd, unsigned map, const uint16_t **mask)
+static inline __attribute__((always_inline)) two_lanes deltas(const uint8_t *low_bits, unsigned maps,
+                                                              const uint16_t *masks)
 {
-    const __m128i bit_of_lane = _mm_set1_epi64x((long long)0x8040201008040201ull);
-    const __m128i byte_of_lane = _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-    lanes found = low_bits(pair, is_odd);
-    for (int bit = 0; bit < 4; bit++)
-        if (map >> bit & 1) {
-            __m128i set = _mm_shuffle_epi8(_mm_cvtsi32_si128(*(*mask)++), byte_of_lane);
-            set = _mm_cmpeq_epi8(_mm_and_si128(set, bit_of_lane), bit_of_lane);
-            found = _mm_or_si128(found, _mm_and_si128(set, _mm_set1_epi8((char)(16 << bit))));
-        }
+    two_lanes found = low_four(low_bits);
+    __m256i all = all_masks(maps, masks);
+    for (int bit = 0; bit < 4; bit++) {
+        if (!(maps >> bit & 0x11))
+            continue;
+        __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(spread(all, bit), bit_of_lane()), bit_of_lane());
+        found = _mm256_or_si256(found, _mm256_and_si256(is_set, _mm256_set1_epi8((char)(16 << bit))));
+    }
     return found;
 }
 

@@ -17,8 +17,13 @@ static inline sums products(sums found, const int8_t *window, lanes offsets, con
 {
     __m512i index = _mm512_castsi128_si512(offsets);
     __m512i low = _mm512_permutex2var_epi8(_mm512_loadu_si512(window), index, _mm512_loadu_si512(window + 64));
-    __m512i high = _mm512_permutex2var_epi8(_mm512_loadu_si512(window + 128), index, _mm512_loadu_si512(window + 192));
-    __m128i x = _mm_mask_mov_epi8(_mm512_castsi512_si128(low), _mm_movepi8_mask(offsets), _mm512_castsi512_si128(high));
+    __m128i x = _mm512_castsi512_si128(low);
+    __mmask16 is_high = _mm_movepi8_mask(offsets);
+    if (is_high) {
+        const int8_t *behind = window + 128;
+        low = _mm512_permutex2var_epi8(_mm512_loadu_si512(behind), index, _mm512_loadu_si512(behind + 64));
+        x = _mm_mask_mov_epi8(x, is_high, _mm512_castsi512_si128(low));
+    }
     __m256i w = _mm256_cvtepi8_epi16(first_values(values, n));
     return _mm256_add_epi32(found, _mm256_madd_epi16(_mm256_cvtepi8_epi16(x), w));
 }

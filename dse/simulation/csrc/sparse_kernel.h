@@ -1,7 +1,7 @@
 /* One instruction set's sparse kernels; included once by each sparse_*.c, which defines before:
  *
  * lanes:     16 bytes in a register; lines_of(slope): slope times lane, modulo 256; add(a, b); store(lanes, bytes).
- * deltas:    lanes of a group, from its low bits, its map of higher bits and the masks.
+ * two_lanes: deltas of two groups; deltas(low bits, maps, masks); half(two_lanes, is_odd).
  * sums:      partial sums; no_sums(), total(sums).
  * products:  sums with 16 codes, gathered by offsets from a window, times `n` values.
  * tile:      sums of SPARSE_TILE columns; no_tile(), add_pair(tile, x0, x1, w0, w1), put(tile, y).
@@ -9,17 +9,38 @@
 #include "join.h"
 #include "sparse.h"
 
-/* Where the decoder is: the next value, group and mask. */
+/* Where the decoder is: the next value, group and mask, and the deltas of the pair of groups. */
 typedef struct {
     int64_t value, group;
     const uint16_t *mask;
+    two_lanes pair;
 } place;
+
+static inline __attribute__((always_inline)) void decode_pair(const dse_sparse *m, place *at)
+{
+    unsigned maps = m->bitmaps[at->group / 2];
+    at->pair = deltas(m->delta_indices + GROUP * (at->group / 2), maps, at->mask);
+    at->mask += ones(maps);
+}
 
 static inline place place_of(const dse_sparse *m, int64_t row)
 {
     const int64_t *start = m->starts + row / SPARSE_ROWS * 3;
-    place at = {start[0], start[1], m->bitmasks + start[2]};
+    place at = {.value = start[0], .group = start[1], .mask = m->bitmasks + start[2]};
+    if (at.group & 1) { /* begins amid a pair */
+        at.mask -= ones(m->bitmaps[at.group / 2] >> 4);
+        decode_pair(m, &at);
+    }
     return at;
+}
+
+/* Offsets of the group that the decoder is at. */
+static inline __attribute__((always_inline)) lanes offsets_at(const dse_sparse *m, place *at, lanes lines)
+{
+    int is_odd = at->group & 1;
+    if (!is_odd)
+        decode_pair(m, at);
+    return add(half(at->pair, is_odd), lines);
 }
 
 static inline int64_t count_of(const sparse_call *call, int64_t row)
@@ -27,14 +48,9 @@ static inline int64_t count_of(const sparse_call *call, int64_t row)
     return call->matrix.row_offsets[row] + call->mean_count;
 }
 
-static inline int64_t slope_of(int64_t n_columns, int64_t count) { return count ? (n_columns + count / 2) / count : 0; }
-
-/* Offsets of the group that the decoder is at. */
-static inline __attribute__((always_inline)) lanes offsets_at(const dse_sparse *m, place *at, lanes lines)
+static inline int64_t slope_of(int64_t n_columns, int64_t count)
 {
-    int is_odd = at->group & 1; /* the even group of a pair has the high halves */
-    unsigned map = m->bitmaps[at->group / 2] >> (is_odd ? 0 : 4);
-    return add(deltas(m->delta_indices + GROUP * (at->group / 2), is_odd, map, &at->mask), lines);
+    return count ? (uint32_t)(n_columns + count / 2) / (uint32_t)count : 0; /* 32 bits divide faster */
 }
 
 void JOIN(dse_sparse_vector_, ISA)(const sparse_call *call, int64_t begin, int64_t end)

@@ -24,17 +24,27 @@ static inline lanes add(lanes a, lanes b)
 
 static inline void store(lanes a, uint8_t *bytes) { memcpy(bytes, a.byte, GROUP); }
 
-static inline lanes deltas(const uint8_t *pair, int is_odd, unsigned map, const uint16_t **mask)
+typedef struct {
+    lanes half[2];
+} two_lanes;
+
+static inline lanes half(two_lanes pair, int is_odd) { return pair.half[is_odd]; }
+
+static inline two_lanes deltas(const uint8_t *low_bits, unsigned maps, const uint16_t *masks)
 {
-    lanes found;
-    for (int k = 0; k < GROUP; k++)
-        found.byte[k] = is_odd ? pair[k] & 15 : pair[k] >> 4;
-    for (int bit = 0; bit < 4; bit++)
-        if (map >> bit & 1) {
-            unsigned set = *(*mask)++;
-            for (int k = 0; k < GROUP; k++)
-                found.byte[k] |= (uint8_t)((set >> k & 1) << (4 + bit));
-        }
+    two_lanes found;
+    for (int is_odd = 0; is_odd < 2; is_odd++) {
+        uint8_t *byte = found.half[is_odd].byte;
+        unsigned map = is_odd ? maps : maps >> 4;
+        for (int k = 0; k < GROUP; k++)
+            byte[k] = is_odd ? low_bits[k] & 15 : low_bits[k] >> 4;
+        for (int bit = 0; bit < 4; bit++)
+            if (map >> bit & 1) {
+                unsigned set = *masks++;
+                for (int k = 0; k < GROUP; k++)
+                    byte[k] |= (uint8_t)((set >> k & 1) << (4 + bit));
+            }
+    }
     return found;
 }
 

@@ -4,18 +4,15 @@
 
 #include "sparse_lanes.h"
 
-/* Without branches: which bits occur is as good as random. */
-static inline lanes deltas(const uint8_t *pair, int is_odd, unsigned map, const uint16_t **mask)
+static inline __attribute__((always_inline)) two_lanes deltas(const uint8_t *low_bits, unsigned maps,
+                                                              const uint16_t *masks)
 {
-    lanes found = low_bits(pair, is_odd);
-    const uint16_t *next = *mask;
+    two_lanes found = low_four(low_bits);
+    __m256i all = all_masks(maps, masks);
     for (int bit = 0; bit < 4; bit++) {
-        unsigned is_set = map >> bit & 1;
-        __m128i with = _mm_or_si128(found, _mm_set1_epi8((char)(16 << bit)));
-        found = _mm_mask_mov_epi8(found, (__mmask16)(*next & (0u - is_set)), with);
-        next += is_set;
+        __mmask32 is_set = _mm256_test_epi8_mask(spread(all, bit), bit_of_lane());
+        found = _mm256_mask_add_epi8(found, is_set, found, _mm256_set1_epi8((char)(16 << bit)));
     }
-    *mask = next;
     return found;
 }
 
