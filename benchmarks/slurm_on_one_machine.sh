@@ -76,7 +76,7 @@ stop() {
 }
 
 search() {
-    local work options
+    local options
     work=$(mktemp -d)
     trap 'stop; rm -rf "$work"' EXIT
     eval "$(start)"

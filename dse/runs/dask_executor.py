@@ -37,7 +37,7 @@ MIN_TIMEOUT_S, TIMEOUT_FACTOR = 120.0, 20.0
 NO_WORKERS_S = 120.0
 """How long a cluster may be without workers."""
 
-RESTART_S = 10.0
+RESTART_S = 20.0
 """How long a hanging worker may take to end by itself."""
 
 MAX_KILLS = 3
