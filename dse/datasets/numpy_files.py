@@ -84,6 +84,7 @@ def _guarded(read: Callable, file: Path):
         EOFError,
         OSError,
         KeyError,
+        RuntimeError,  # encrypted, or a compression that is not known
         zlib.error,
         zipfile.BadZipFile,
     ) as failure:

@@ -261,6 +261,6 @@ def read_table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=dict.fromkeys(INTEGERS, "Int64"))
     except (OSError, ValueError, TypeError) as error:  # pandas' own errors are ValueErrors
         raise RunError(f"{path} is damaged ({error}): delete it and repeat the command that made it") from None
-    if not {"name", "accuracy", "assignment"} <= set(table.columns):
+    if not {"name", "point"} <= set(table.columns):
         raise RunError(f"{path} is damaged (a column is missing): delete it and repeat the command that made it")
     return table

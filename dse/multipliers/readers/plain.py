@@ -31,7 +31,7 @@ def read_numpy(path: Path, *, is_signed: bool | None = None) -> list[Multiplier]
         with path.open("rb") as stream:
             loaded = np.load(stream, allow_pickle=False)
             arrays = {path.stem: loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, OSError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise MultiplierError(
             f"{str(path)!r} is not a readable NumPy file ({error}): expected integers saved by numpy.save or "
             "numpy.savez without pickled objects; save it again"
