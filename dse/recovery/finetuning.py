@@ -155,6 +155,7 @@ class Learning:
         bank, assignments, training, validation, settings, top, checkpoint: see there.
         start: state of a `LearningNetwork` to begin with, weights and vectors of another design.
         sigmas: noise to learn under, float32 `[C_out]` of every layer; then the last epoch counts, not the best.
+        inner_of: key of the fine-tuning that this one prepares, which decides the noise.
         statistics_images: that it is prepared on, see `STATISTICS_IMAGES`.
     """
 
@@ -170,13 +171,14 @@ class Learning:
         checkpoint: Path | None,
         start: Mapping[str, Any] | None = None,
         sigmas: Sequence[torch.Tensor] | None = None,
+        inner_of: str | None = None,
         statistics_images: int = STATISTICS_IMAGES,
     ):
         self._n_statistics = statistics_images
         self._bank, self._assignments, self._top, self._sigmas = bank, assignments, top, sigmas
         self._training, self._validation, self._settings, self._path = training, validation, settings, checkpoint
         self._key = finetuning_key(bank, assignments, training, validation, settings, top=top)
-        self._key = _extended(self._key, start, sigmas)
+        self._key = _extended(self._key, start, inner_of)
         self._exact = switchable_network(bank, np.full((1, bank.network.n_layers), bank.library.exact_index))
         self._learner = LearningNetwork(
             bank, assignments, gradient=settings.gradient, has_gains=settings.has_gains(bank.network.folded)
@@ -280,6 +282,7 @@ class Learning:
         return Learning(
             self._bank, rows, self._training, self._validation, replace(settings, **changes), top=self._top,
             checkpoint=None if self._path is None else self._path.with_suffix(".noise.pt"), sigmas=sigmas,
+            inner_of=self._key,
         )  # fmt: skip
 
     def _is_over(self) -> bool:
@@ -383,6 +386,7 @@ class Learning:
             "network": self._learner.state(),
             "best": self._best,
             "optimizer": self._optimizer.state_dict(),
+            "sigmas": None if self._sigmas is None else list(self._sigmas),
         }
         save_checkpoint(self._path, state)
         self._saved_s = time.monotonic()
@@ -394,20 +398,20 @@ class Learning:
         self._n_done, self._loss, self._best = state["n_done"], state["loss"], state["best"]
         self._history = [Epoch(**values | {"accuracies": tuple(values["accuracies"])}) for values in state["history"]]
         self._begin = time.monotonic() - state["time_s"]
+        self._sigmas = state.get("sigmas")  # measured with another number of threads they differ in the last bits
         self._learner.load_state(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         return True
 
 
-def _extended(key: str, start: Mapping[str, Any] | None, sigmas: Sequence[torch.Tensor] | None) -> str:
-    """`key`, with what an inner learning begins with."""
-    if start is None and sigmas is None:
+def _extended(key: str, start: Mapping[str, Any] | None, inner_of: str | None) -> str:
+    """`key`, with what a learning begins with and what it is for."""
+    if start is None and inner_of is None:
         return key
-    digest = hashlib.sha256(key.encode())
-    layers = [] if start is None else start["layers"]
-    tensors = [tensor for layer in layers for tensor in layer.values()]
-    for tensor in [*tensors, *(sigmas or ())]:
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    digest = hashlib.sha256(f"{key}{inner_of or ''}".encode())
+    for layer in [] if start is None else start["layers"]:
+        for tensor in layer.values():
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -290,6 +290,25 @@ def test_hardening_goes_on_where_it_stopped(bank, splits, tmp_path, monkeypatch,
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_3.pt"]
 
 
+def test_hardening_goes_on_under_the_noise_it_began_with(bank, splits, tmp_path, monkeypatch):
+    """Errors measured with another number of threads differ in their last bits."""
+    monkeypatch.setattr(finetuning, "CHECKPOINT_S", 0.0)
+    whole, measure, n_measured = tune(bank, splits, HARD), finetuning.residual_errors, []
+
+    def measured(*arguments):
+        n_measured.append(1)
+        return [sigma * (1 + 1e-6 * len(n_measured)) for sigma in measure(*arguments)]
+
+    def stop(n_done, n_all, loss):
+        raise _Stop
+
+    with pytest.raises(_Stop):
+        tune(bank, splits, HARD, checkpoint=tmp_path / "checkpoint.pt", on_hardening=stop)
+    monkeypatch.setattr(finetuning, "residual_errors", measured)
+    assert_same_network(whole, tune(bank, splits, HARD, checkpoint=tmp_path / "checkpoint.pt"))
+    assert len(n_measured) == 1
+
+
 def test_without_hardening_keys_are_what_they_were():
     text = finetuning._described(SHORT)
     assert "noise" not in text
