@@ -1,8 +1,7 @@
-r"""Products of pruned weights from dCSR against dense int8 and CSR, in one run, and the sizes of both.
+"""Products of pruned weights from dCSR against dense int8 and CSR, in one run, and the sizes of both.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_sparse.py --out results/sparse/throughput.csv
-    OMP_NUM_THREADS=1 python benchmarks/bench_sparse.py --shape 12288x4096 --sparsity .9 .95 --rounds 3 \
-        --out results/sparse/throughput_large.csv
+    OMP_NUM_THREADS=1 python benchmarks/bench_sparse.py --shape 8192x4096 --sparsity .9 .95 --rounds 3 --out large.csv
 
 Random masks and values, 1000 x 1280 unless told otherwise; a vector (SpMV) and 64 columns at once (SpMM). One thread,
 processor time (other work on the machine counts little); all variants are called in turn, the fastest of `--rounds`

@@ -4,9 +4,10 @@
     python benchmarks/sparse_sizes.py resnet20 --data ../shared/data --out results/sparse/resnet20.csv
     python benchmarks/sparse_sizes.py round-trip --matrices 10000 --out results/sparse/round_trip.csv
 
-`masks`: random masks, 1000 x 1280, means of `--seeds` masks. `resnet20`: the given weights, signed 8-bit codes a channel,
-the smallest weights of each layer set to zero (no fine-tuning); also written as a compressed network, read back and
-compared bit for bit. `round-trip`: matrices of several kinds coded, decoded and compared; stops at the first that differs.
+`masks`: random masks, 1000 x 1280, means of `--seeds` masks. `resnet20`: the given weights, signed 8-bit codes a
+channel, the smallest weights of each layer set to zero (no fine-tuning); also written as a compressed network, read
+back and compared bit for bit. `round-trip`: matrices of several kinds coded, decoded and compared; stops at the first
+that differs.
 """
 
 import argparse
@@ -62,19 +63,22 @@ def pruned(network: torch.nn.Module, sparsity: float) -> torch.nn.Module:
 def resnet20(options: argparse.Namespace) -> pd.DataFrame:
     """Sizes of each layer, and of all."""
     network = create_network("resnet20", weights=options.data / "weights" / "cifar10_resnet20.pt")
-    calibration = load_splits("cifar10", data=options.data / "cifar10", preprocessing="imagenet").calibration
+    calibration = load_splits("cifar10", data_dir=options.data / "cifar10", preprocessing="imagenet").calibration
     rows = []
     for sparsity in REFERENCE:
         integer = quantize_network(pruned(network, sparsity), calibration, scheme=scheme_for(True))
-        found = {info.name: sizes(weight_matrix(layer)) for info, layer in zip(
-            integer.layers, integer.integer_layers, strict=True)}  # fmt: skip
-        zeros = {info.name: np.mean(weight_matrix(layer) == 0) for info, layer in zip(
-            integer.layers, integer.integer_layers, strict=True)}  # fmt: skip
-        found["all"] = Sizes(*(sum(getattr(each, form) for each in found.values()) for form in ("dense", *FORMS_ORDER)))
-        zeros["all"] = sum(zeros[info.name] * info.n_weights for info in integer.layers) / found["all"].dense
+        names = [info.name for info in integer.layers]
+        matrices = dict(zip(names, map(weight_matrix, integer.integer_layers), strict=True))
+        found = {name: sizes(matrix) for name, matrix in matrices.items()}
+        zeros = {name: float(np.mean(matrix == 0)) for name, matrix in matrices.items()}
+        found["all"] = Sizes(
+            **{form: sum(getattr(each, form) for each in found.values()) for form in ("dense", *FORMS)}
+        )
+        zeros["all"] = sum(int((matrix == 0).sum()) for matrix in matrices.values()) / found["all"].dense
         with tempfile.TemporaryDirectory() as folder:
             path = save_compressed(Path(folder) / "network", compress(integer))
-            assert restore(integer, load_compressed(path)).fingerprint() == integer.fingerprint()
+            if restore(integer, load_compressed(path)).fingerprint() != integer.fingerprint():
+                raise SystemExit(f"the network of sparsity {sparsity} came back changed")
             file_bytes = path.stat().st_size
         for name, each in found.items():
             row = {"pruned": sparsity, "layer": name, "zeros": zeros[name], "dense_bytes": each.dense}
@@ -82,9 +86,6 @@ def resnet20(options: argparse.Namespace) -> pd.DataFrame:
             row |= {f"{form}_ratio": each.ratio(form) for form in FORMS}
             rows.append(row | {"file_bytes": file_bytes if name == "all" else None})
     return pd.DataFrame(rows).round(3)
-
-
-FORMS_ORDER = ("dcsr", "csr", "run_length")  # fields of `Sizes` after the first
 
 
 def random_matrix(kind: str, rng: np.random.Generator) -> np.ndarray:
