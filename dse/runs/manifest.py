@@ -81,13 +81,47 @@ def read_manifest(path: Path) -> Manifest:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         known = {name: record[name] for name in Manifest.__dataclass_fields__}
+        _require_shape(known)
     except FileNotFoundError:
         raise RunError(f"{path} is missing: the run has not begun to search. Start it with `dse explore`") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}. Check the permissions") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error!r}): restore it from a copy") from None
     for name in ("layers", "multipliers", "reference_point"):
         known[name] = tuple(known[name])
     return Manifest(**known)
+
+
+_RECORDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "layers": {"name": str, "kind": str, "n_multiplications": int},
+    "multipliers": {"name": str, "energy_rel": (int, float), "key": str},
+}
+_KINDS: dict[str, type] = {
+    "exact_index": int,
+    "seed": int,
+    "accelerator": str,
+    "versions": dict,
+    "reference_point": list,
+}
+
+
+def _require_shape(known: Mapping[str, Any]) -> None:
+    """Raises `ValueError` or `KeyError` where a value is of another kind than it is written with."""
+    for name, fields in _RECORDS.items():
+        if not isinstance(known[name], list) or not known[name]:
+            raise ValueError(f"{name} is no list")
+        for record in known[name]:
+            if not isinstance(record, dict) or not all(isinstance(record[key], kind) for key, kind in fields.items()):
+                raise ValueError(f"{name} has an entry {record!r}")
+    for name, kind in (("hashes", str), ("n_images", int)):
+        if not isinstance(known[name], dict) or not all(isinstance(value, kind) for value in known[name].values()):
+            raise ValueError(f"{name} is {known[name]!r}")
+    for name, kind in _KINDS.items():
+        if not isinstance(known[name], kind):
+            raise ValueError(f"{name} is {known[name]!r}")
+    if not 0 <= known["exact_index"] < len(known["multipliers"]):
+        raise ValueError(f"exact_index is {known['exact_index']}")
 
 
 def check_unchanged(stored: Manifest, hashes: Mapping[str, str], path: Path) -> None:

@@ -203,8 +203,8 @@ def test_whatever_a_crash_left_at_the_end_is_no_evaluation(path, tail, end):
     "change",
     [
         {"assignment": [1.5]}, {"assignment": "12"}, {"assignment": 1}, {"split": "test"}, {"state": 1},
-        {"tiles": ["a"]}, {"fingerprint": 3}, {"accuracy": []}, {"accuracy": "x"}, {"n_images": -1}, {"n_images": 9, "hits": "ff"},
-        {"hits": "xy"}, {"n_images": True}, {"energy_rel": 10**400},
+        {"tiles": ["a"]}, {"fingerprint": 3}, {"accuracy": []}, {"accuracy": "x"}, {"n_images": -1},
+        {"n_images": 9, "hits": "ff"}, {"hits": "xy"}, {"n_images": True}, {"energy_rel": 10**400},
     ],
 )  # fmt: skip
 def test_lines_with_other_fields_are_skipped(path, change, caplog):

@@ -1,4 +1,4 @@
-"""A search killed with SIGKILL ends with the front of an uninterrupted one; see also benchmarks/reliability.py kills."""
+"""A search killed with SIGKILL ends with the front of an uninterrupted one; see benchmarks/reliability.py."""
 
 import random
 import signal

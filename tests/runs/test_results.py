@@ -1,5 +1,7 @@
 """dse.runs.results: a run directory as tables."""
 
+import json
+
 import pytest
 
 from dse.errors import RunError
@@ -84,3 +86,42 @@ def test_fine_tuned_points_where_there_are_any(tmp_path, evaluator, config):
     assert result.has_finetuned
     assert result.finetuned["point"].tolist()[0] == 2
     assert finetuned_accuracies(result) == {2: 0.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("front.csv", b"", "front.csv is damaged"),
+        ("front.csv", b"\xff\xfe", "front.csv is damaged"),
+        ("front.csv", b"point,accuracy\n0,1\n", "without a column 'energy_rel'"),
+        ("front.csv", b"point,energy_rel,accuracy,assignment\n0,1,1,\n", "without an assignment in some row"),
+        ("front.csv", b"point,energy_rel,accuracy,assignment\n0,1,1,exact;t2\n", "does not fit the 4 layers"),
+        (
+            "front.csv",
+            b"point,energy_rel,accuracy,assignment,tiles\n0,1,1,a;b;c;d,0;x;1;1\n",
+            "does not fit the 4 layers",
+        ),
+        ("manifest.json", b"[]", "manifest.json is damaged"),
+        ("manifest.json", b"[" * 100_000, "manifest.json is damaged"),
+    ],
+)
+def test_damaged_files_are_told(tmp_path, evaluator, config, name, content, message):
+    run(config, tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RunError, match=message):
+        open_run(tmp_path).assignment(0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"multipliers": [{"energy_rel": 1.0, "key": "k"}]}, {"layers": [3]}, {"layers": "abc"}, {"exact_index": 99},
+        {"hashes": {"network": 3}}, {"n_images": []}, {"seed": None}, {"versions": []},
+    ],
+)  # fmt: skip
+def test_a_manifest_of_other_kinds_is_told(tmp_path, evaluator, config, change):
+    run(config, tmp_path)
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(RunError, match="manifest.json is damaged.*restore it from a copy"):
+        open_run(tmp_path).layers  # noqa: B018
