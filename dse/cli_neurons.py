@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dse import stopping
 from dse.cli_options import (
     EXECUTION,
     EXIT_INTERRUPTED,
@@ -23,7 +24,6 @@ from dse.cli_options import (
     SchemeName,
     Weights,
     option,
-    terminable,
 )
 from dse.reporting import terminal
 from dse.reporting.live_line import LiveLine
@@ -63,7 +63,7 @@ def resilience(
 
     config, _ = configure(run_file, options, keys=RESILIENCE_OPTIONS)
     path = out or default_resilience_path(config)
-    with LiveLine(terminal.make_console(to_stderr=True)) as line, terminable():
+    with LiveLine(terminal.make_console(to_stderr=True)) as line, stopping.on_signals(at_once=True):
         try:
             found = characterize_and_draw(
                 config, images=images, batch_size=batch_size, device=device, out=path,
