@@ -26,8 +26,8 @@ from dse.errors import ConfigError, RunError
 from dse.files import replace_file
 from dse.multipliers.precision import FEWEST_BITS, FULL_BITS, LEVELS
 from dse.recovery.finetuning_settings import FinetuningSettings
-from dse.runs.finetuned import SET_FILE, option_name, read_json
-from dse.runs.store import SWEEP_FILE, RunDirectory, write_table
+from dse.runs.finetuned import option_name, read_json
+from dse.runs.store import AXNN_FILE, refuse_other_kinds, write_table
 from dse.search.neurons import AxnnSettings, LoopState
 
 FORMAT = 1
@@ -130,7 +130,7 @@ class AxnnDirectory:
 
     @property
     def record(self) -> Path:
-        return self.path / "axnn.json"
+        return self.path / AXNN_FILE
 
     @property
     def loop(self) -> Path:
@@ -171,14 +171,7 @@ class AxnnDirectory:
         Raises:
             RunError: naming every setting that differs.
         """
-        for path, kind in (
-            (RunDirectory(self.path).resolved, "a run of `dse explore`"),
-            (self.path / SWEEP_FILE, "tolerances of `dse tolerances`"),
-            (self.path / SET_FILE, "operating points of `dse operating-points`"),
-            (self.path / "finetuning.json", "points of `dse finetune`"),
-        ):
-            if path.exists():
-                raise RunError(f"{self.path} holds {kind}: choose another directory with --out")
+        refuse_other_kinds(self.path, AXNN_FILE)
         if not self._is_begun:
             return
         stored, now = read_json(self.record, {"settings", "hashes"})["settings"], options.to_dict()

@@ -21,14 +21,12 @@ import pandas as pd
 from dse.errors import ConfigError, RunError
 from dse.files import replace_file
 from dse.recovery.finetuning_settings import FinetuningSettings
-from dse.runs.store import SWEEP_FILE, RunDirectory, write_table
+from dse.runs.store import FINETUNING_FILE, refuse_other_kinds, write_table
 
 FORMAT = 1
 
 FOLDER = "finetuned"
 """Of a run, or of a set of operating points, where nothing else is asked for."""
-
-SET_FILE = "operating_points.json"  # marks a directory of `dse operating-points`
 
 INTEGERS = ("point",)
 """Columns that may have gaps."""
@@ -76,7 +74,7 @@ class FinetuneDirectory:
 
     @property
     def record(self) -> Path:
-        return self.path / "finetuning.json"
+        return self.path / FINETUNING_FILE
 
     @property
     def table(self) -> Path:
@@ -121,13 +119,7 @@ class FinetuneDirectory:
         Raises:
             RunError: naming every setting that differs.
         """
-        for path, kind in (
-            (RunDirectory(self.path).resolved, "a run of `dse explore`"),
-            (self.path / SET_FILE, "operating points of `dse operating-points`"),
-            (self.path / SWEEP_FILE, "tolerances of `dse tolerances`"),
-        ):
-            if path.exists():
-                raise RunError(f"{self.path} holds {kind}: choose another directory with --out")
+        refuse_other_kinds(self.path, FINETUNING_FILE)
         if not self._is_begun:
             return
         record, now = self.read(), options.to_dict()

@@ -25,7 +25,6 @@ from dse.runs.execution import available_cpus, limit_threads
 from dse.runs.finetuned import (
     FOLDER,
     FORMAT,
-    SET_FILE,
     FinetuneDirectory,
     FinetunedPoints,
     FinetuneOptions,
@@ -37,7 +36,7 @@ from dse.runs.neuron_shares import check_whole_layers
 from dse.runs.preparation import Inputs, Prepared, check_objects, prepare, training_images
 from dse.runs.results import Run, open_run
 from dse.runs.runner import threads_for
-from dse.runs.store import RunDirectory, RunLock
+from dse.runs.store import SET_FILE, RunDirectory, RunLock
 
 TOP5_CLASSES = 10
 """With more classes than these the accuracy among the five best is worth knowing."""

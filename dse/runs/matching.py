@@ -3,13 +3,15 @@
     errors.csv                 predicted errors, as they are before
     tolerances.csv             learned sensitivities of the layers
     reconstructed_errors.csv   errors after reconstruction, one row a layer and multiplier; kept as they are found
+    matching.json              hashes of what errors were measured on
     designs.csv                one row a wanted saving; `dse finetune RUN --assignments` takes this file
 
 Every layer gets the multiplier that trades energy against the growth of the cross entropy, `sensitivity * error^2`,
 at one price for all layers [ours]; see `dse.search.matching`.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +22,9 @@ from numpy.typing import NDArray
 
 from dse import stopping
 from dse.errors import ConfigError, RunError
+from dse.files import replace_file
 from dse.runs.execution import available_cpus, limit_threads
+from dse.runs.finetuned import FORMAT, read_json
 from dse.runs.foreknowledge import Foreknowledge, foreknow
 from dse.runs.front import SEPARATOR
 from dse.runs.manifest import check_unchanged
@@ -28,7 +32,7 @@ from dse.runs.neuron_shares import check_whole_layers
 from dse.runs.preparation import Inputs, Prepared, check_objects, prepare, training_images
 from dse.runs.results import Run, open_run
 from dse.runs.runner import threads_for
-from dse.runs.store import RunDirectory, RunLock, write_table
+from dse.runs.store import MATCHING_FILE, RunDirectory, RunLock, refuse_other_kinds, write_table
 from dse.search.matching import matched_assignments
 
 FOLDER = "matched"
@@ -74,6 +78,28 @@ class MatchDirectory:
         return self.path / "reconstructed_errors.csv"
 
     @property
+    def record(self) -> Path:
+        """Hashes of what errors were measured on."""
+        return self.path / MATCHING_FILE
+
+    def claim(self, hashes: Mapping[str, str]) -> None:
+        """Makes the directory, or checks that what it holds was measured on the same things.
+
+        Raises:
+            RunError: naming what has changed.
+        """
+        if not self.record.exists():
+            replace_file(self.record, json.dumps({"format": FORMAT, "hashes": dict(hashes)}, indent=2) + "\n")
+            return
+        stored = read_json(self.record, {"hashes"})["hashes"]
+        changed = [name for name, found in hashes.items() if stored.get(name) != found]
+        if changed:
+            raise RunError(
+                f"{self.path} holds designs matched with another {', another '.join(changed)}: choose another "
+                "directory with --out"
+            )
+
+    @property
     def designs(self) -> Path:
         """The result."""
         return self.path / "designs.csv"
@@ -103,7 +129,7 @@ def match_designs(
 
     Raises:
         ConfigError: no savings, or one that no design reaches.
-        RunError: the run's data changed, or the directory is in use.
+        RunError: the run's data changed, or the directory is in use, or holds something else.
     """
     wanted = [float(value) for value in energy_saved_pct]
     if not wanted or not all(0 < value < 100 for value in wanted):
@@ -112,9 +138,11 @@ def match_designs(
     check_whole_layers(opened.config, opened.path, "matching")
     check_objects(opened.config, inputs, opened.path, "dse.match")
     directory = MatchDirectory(Path(out) if out is not None else opened.path / FOLDER)
+    refuse_other_kinds(directory.path, MATCHING_FILE)
     with RunLock(RunDirectory(directory.path)):
         prepared = prepare(opened.config, inputs)
         check_unchanged(opened.manifest, prepared.hashes, opened.path)
+        directory.claim({name: prepared.hashes[name] for name in ("network", "library", "calibration images")})
         limit_threads(threads or threads_for(opened.config, prepared) or available_cpus())
         known = _foreknow(directory, prepared)
         errors = _errors(directory, opened, prepared, known, inputs, observer)

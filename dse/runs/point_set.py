@@ -21,7 +21,7 @@ from dse.config import RecoveryConfig, RunConfig
 from dse.errors import ConfigError, RunError, unknown_name
 from dse.runs.front import SEPARATOR
 from dse.runs.results import open_run
-from dse.runs.store import RunDirectory
+from dse.runs.store import SET_FILE, refuse_other_kinds
 from dse.search.operating_points import check_ascending, check_points, default_scales
 from dse.search.subsets import MAX_SUBSETS
 
@@ -152,8 +152,7 @@ class PointsDirectory:
         Raises:
             RunError: a run, or operating points of another run or with other settings, which are named.
         """
-        if RunDirectory(self.path).resolved.exists():
-            raise RunError(f"{self.path} holds a run of `dse explore`: choose another directory with --out")
+        refuse_other_kinds(self.path, SET_FILE)
         if not self.record.exists():
             return
         before, now = self.read()["settings"], settings.to_dict()

@@ -38,9 +38,37 @@ _log = logging.getLogger("dse")
 LOCK_FILE = ".dse-lock"
 SWEEP_FILE = "tolerances.toml"  # marks a directory of `dse tolerances`
 PLAN_FILE = "sweep.csv"  # marks a directory of `dse sweep`, which holds runs
+SET_FILE = "operating_points.json"
+FINETUNING_FILE = "finetuning.json"
+AXNN_FILE = "axnn.json"
+MATCHING_FILE = "matching.json"
+RUN_FILE = "resolved.toml"
+
+_KINDS = {
+    RUN_FILE: "a run of `dse explore`",
+    SWEEP_FILE: "tolerances of `dse tolerances`",
+    SET_FILE: "operating points of `dse operating-points`",
+    FINETUNING_FILE: "points of `dse finetune`",
+    AXNN_FILE: "a design of `dse axnn`",
+    MATCHING_FILE: "designs of `dse match`",
+    PLAN_FILE: "the runs of `dse sweep`",
+}
+"""What a directory holds, by the file that marks it."""
 
 LOCK_PATIENCE_S = 0.25
 """How long a lock may be held by one that only looks whether it is held."""
+
+
+def refuse_other_kinds(path: Path, own: str) -> None:
+    """Raises `RunError` where a directory holds what another command made.
+
+    Args:
+        path: the directory; it need not exist.
+        own: file that marks the directories of this command.
+    """
+    for name, kind in _KINDS.items():
+        if name != own and (path / name).exists():
+            raise RunError(f"{path} holds {kind}: choose another directory with --out")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -62,7 +90,7 @@ class RunDirectory:
 
     @property
     def resolved(self) -> Path:
-        return self.path / "resolved.toml"
+        return self.path / RUN_FILE
 
     @property
     def manifest(self) -> Path:
@@ -112,7 +140,7 @@ class RunDirectory:
     @property
     def is_run(self) -> bool:
         """Whether this directory was made by a run (a lock alone: one that was killed at its very start)."""
-        return any((self.path / name).exists() for name in ("resolved.toml", LOCK_FILE, PLAN_FILE))
+        return any((self.path / name).exists() for name in (RUN_FILE, LOCK_FILE, PLAN_FILE))
 
     def claim(self, config: RunConfig, config_text: str | None = None) -> None:
         """Makes the directory, or checks that it holds an earlier part of this very run.
@@ -126,10 +154,7 @@ class RunDirectory:
         Raises:
             RunError: the directory belongs to another configuration.
         """
-        if (self.path / SWEEP_FILE).exists():
-            raise RunError(f"{self.path} holds tolerances of `dse tolerances`: choose another directory with --out")
-        if (self.path / PLAN_FILE).exists():
-            raise RunError(f"{self.path} holds the runs of `dse sweep`: choose another directory with --out")
+        refuse_other_kinds(self.path, RUN_FILE)
         if self.resolved.exists():
             self.check_same(config, may_move=True)
             if not self.is_made_from(config):

@@ -21,7 +21,7 @@ import pandas as pd
 from dse.config import RunConfig, load_config, to_toml
 from dse.errors import RunError
 from dse.files import replace_file
-from dse.runs.store import PLAN_FILE, RunDirectory, lock_holder, write_table
+from dse.runs.store import PLAN_FILE, RunDirectory, lock_holder, refuse_other_kinds, write_table
 from dse.runs.sweep_plan import SweepPlan
 
 State = Literal["waiting", "running", "interrupted", "finished", "failed"]
@@ -73,8 +73,7 @@ class SweepFolder:
         Raises:
             RunError: the directory is a run itself, or holds a run of the same name with another configuration.
         """
-        if RunDirectory(self.path).resolved.exists():
-            raise RunError(f"{self.path} holds a run of `dse explore`: choose another directory with --out")
+        refuse_other_kinds(self.path, PLAN_FILE)
         for run in plan.runs:
             if self.run(run.name).resolved.exists():
                 self.run(run.name).check_same(run.config)

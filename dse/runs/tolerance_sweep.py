@@ -22,7 +22,7 @@ from dse.errors import ConfigError, RunError
 from dse.files import replace_file
 from dse.robustness.tolerances import AgnSettings, Tolerances
 from dse.runs.preparation import Inputs, agn_settings, load_data, load_network, make_integer_network, training_split
-from dse.runs.store import SWEEP_FILE, RunDirectory, RunLock, write_table
+from dse.runs.store import SWEEP_FILE, RunDirectory, RunLock, refuse_other_kinds, write_table
 
 _RATES = {"tolerances.learning_rate", "tolerances.sigma_learning_rate"}
 _DATA = {"data.dataset", "data.dir", "data.preprocessing", "data.calibration_images"}
@@ -127,8 +127,7 @@ class SweepDirectory:
         Raises:
             RunError: a run of `dse explore`, or a sweep with another configuration.
         """
-        if RunDirectory(self.path).resolved.exists():
-            raise RunError(f"{self.path} holds a run of `dse explore`: choose another directory with --out")
+        refuse_other_kinds(self.path, SWEEP_FILE)
         if self.config.exists():
             # A search that failed for its learning rate may go on with a lower one.
             free = set() if self.read() else _RATES

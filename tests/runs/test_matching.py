@@ -1,5 +1,6 @@
 """Designs matched for fine-tuning, from a run on the built-in example."""
 
+import json
 import shutil
 
 import numpy as np
@@ -93,4 +94,15 @@ def test_damaged_files(run, matched, tmp_path):
         match_designs(run.path, [20], out=tmp_path)
     (tmp_path / "reconstructed_errors.csv").write_text("layer,multiplier,error\nconv,u8_trunc7,0.5\n")
     with pytest.raises(RunError, match="is of another network"):
+        match_designs(run.path, [20], out=tmp_path)
+
+
+def test_directories_of_something_else(run, matched, tmp_path):
+    with pytest.raises(RunError, match="holds a run of `dse explore`: choose another directory"):
+        match_designs(run.path, [20], out=run.path)
+    shutil.copytree(run.path / "matched", tmp_path, dirs_exist_ok=True)
+    record = json.loads((tmp_path / "matching.json").read_text())
+    record["hashes"]["network"] = "0" * 64
+    (tmp_path / "matching.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match="matched with another network: choose another"):
         match_designs(run.path, [20], out=tmp_path)
