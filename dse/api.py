@@ -203,10 +203,7 @@ def explore(
     """
     names = {*OPTIONS, "plain"}
     given = {name: value for name, value in locals().items() if name in names and value is not None}
-    objects = {name: given[name] for name in ("network", "dataset", "library") if not is_named(given.get(name))}
-    given |= {name: f"object:{type(value).__name__}" for name, value in objects.items()}
-    if "library" in objects:
-        given["signed"] = objects["library"].is_signed
+    given, objects = objects_apart(given)
     config, text = configure(run_file, given)
     return explore_config(config, config_text=text, out=out, objects=objects, watch=watch)
 
@@ -345,8 +342,7 @@ def tolerances(
         `weights_<coefficient>.pt`, for `explore(weights=...)`.
     """
     given = {name: value for name, value in locals().items() if name in TOLERANCE_OPTIONS and value is not None}
-    objects = {name: given[name] for name in ("network", "dataset") if not is_named(given.get(name))}
-    given |= {name: f"object:{type(value).__name__}" for name, value in objects.items()}
+    given, objects = objects_apart(given)
     config, _ = configure(run_file, given, keys=TOLERANCE_OPTIONS)
     return sweep_config(config, coefficients, device=device, out=out, objects=objects, watch=watch)
 
@@ -458,6 +454,15 @@ def explore_config(
     if directory.predictions.exists() and not directory.predictions_picture.exists():
         replace_file(directory.predictions_picture, predictions_png(prediction_data(result)))
     return result
+
+
+def objects_apart(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options with what configurations call an object in its place, and the objects: network, dataset, library."""
+    objects = {name: given[name] for name in ("network", "dataset", "library") if not is_named(given.get(name))}
+    named = given | {name: f"object:{type(value).__name__}" for name, value in objects.items()}
+    if "library" in objects:
+        named["signed"] = objects["library"].is_signed
+    return named, objects
 
 
 def is_named(value: Any) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dse.api import OPTIONS, TOLERANCE_OPTIONS, configure, is_named
+from dse.api import OPTIONS, TOLERANCE_OPTIONS, configure, objects_apart
 from dse.config import RunConfig, default_run_name
 from dse.errors import ConfigError
 from dse.multipliers.precision import LEVELS
@@ -89,8 +89,7 @@ def resilience(
         DseError: what cannot be found, loaded or differentiated; the message says what to do.
     """
     given = {name: value for name, value in locals().items() if name in RESILIENCE_OPTIONS and value is not None}
-    objects = {name: given[name] for name in ("network", "dataset") if not is_named(given.get(name))}
-    given |= {name: f"object:{type(value).__name__}" for name, value in objects.items()}
+    given, objects = objects_apart(given)
     config, _ = configure(run_file, given, keys=RESILIENCE_OPTIONS)
     return characterize_and_draw(
         config, images=images, batch_size=batch_size, device=device, objects=objects, out=out, watch=watch
@@ -222,10 +221,7 @@ def axnn(
             do.
     """
     given = {name: value for name, value in locals().items() if name in AXNN_OPTIONS and value is not None}
-    objects = {name: given[name] for name in ("network", "dataset", "library") if not is_named(given.get(name))}
-    given |= {name: f"object:{type(value).__name__}" for name, value in objects.items()}
-    if "library" in objects:
-        given["signed"] = objects["library"].is_signed
+    given, objects = objects_apart(given)
     config, _ = configure(run_file, given, keys=AXNN_OPTIONS)
     options = axnn_options(
         bounds, levels=levels, multipliers=multipliers or (), group_share=group_share, smallest_share=smallest_share,

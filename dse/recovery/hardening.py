@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from dse.datasets import Split
+from dse.recovery.statistics import by_channel, watch_layers
 from dse.recovery.switchable import SwitchableNetwork
 from dse.recovery.table_layers import LearningNetwork
 
@@ -28,31 +29,21 @@ def residual_errors(learner: LearningNetwork, exact: SwitchableNetwork, images: 
         exact: the network with exact multipliers.
         images: some dozen.
     """
-    layers = exact.network.integer_layers
-    variances: list[torch.Tensor | None] = [None] * len(layers)
+    variances: list[torch.Tensor | None] = [None] * exact.network.n_layers
 
     def note(index: int, x: torch.Tensor, y: torch.Tensor) -> None:
         layer = learner.layers[index]
         found = []
         for k in range(learner.n_points):
             layer.point = k
-            error = _by_channel(layer(x) - y)
+            error = by_channel(layer(x) - y)
             found.append(error.var(1, correction=0))
         variances[index] = torch.stack(found).mean(0)
 
-    with ExitStack() as stack:
-        for index, layer in enumerate(layers):
-            hook = layer.register_forward_hook(lambda _m, x, y, index=index: note(index, x[0], y))
-            stack.callback(hook.remove)
-        exact(images.subset(min(IMAGES, images.n_images)).images)
+    watch_layers(exact, [images.subset(min(IMAGES, images.n_images)).images], note)
     learner.set_operating_point(0)
     # Of a layer that these images do not reach nothing is known.
     return [torch.zeros(1) if variance is None else variance.sqrt() for variance in variances]
-
-
-def _by_channel(y: torch.Tensor) -> torch.Tensor:
-    """Outputs `[n, C, H, W]` or `[..., C]` as `[C, n_outputs]`."""
-    return y.transpose(0, 1).flatten(1) if y.dim() == 4 else y.flatten(0, -2).T
 
 
 @contextmanager

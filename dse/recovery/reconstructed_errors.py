@@ -6,7 +6,6 @@ reconstruction: which part of a multiplier's error other weights can take back d
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from dse.datasets import Split
 from dse.recovery.operators import OperatorBank
 from dse.recovery.reconstruction import fit_layer
+from dse.recovery.statistics import by_channel, watch_layers
 from dse.recovery.switchable import SwitchableNetwork, switchable_network
 from dse.recovery.table_layers import LearningNetwork, TableLayer
 
@@ -72,13 +72,7 @@ def reconstructed_errors(
 def _records(exact: SwitchableNetwork, images: torch.Tensor) -> list[Record | None]:
     """Of every layer; of one that runs several times the last, of one that does not run `None`."""
     found: list[Record | None] = [None] * exact.network.n_layers
-    with ExitStack() as stack:
-        for index, layer in enumerate(exact.network.integer_layers):
-            hook = layer.register_forward_hook(
-                lambda _m, x, y, index=index: found.__setitem__(index, (x[0].clone(), y.clone()))
-            )
-            stack.callback(hook.remove)
-        exact(images)
+    watch_layers(exact, [images], lambda index, x, y: found.__setitem__(index, (x.clone(), y.clone())))
     return found
 
 
@@ -88,12 +82,7 @@ def _error(layer: TableLayer, fitted: Record | None, other: Record | None, *, rn
     with torch.no_grad():
         if layer.is_convolution:
             fit_layer(layer, [fitted[0]], fitted[1], rng, sweeps=SWEEPS, max_samples=MAX_SAMPLES)
-        wanted = _by_channel(other[1])
-        error = _by_channel(layer(other[0])) - wanted
+        wanted = by_channel(other[1])
+        error = by_channel(layer(other[0])) - wanted
         spread = (wanted - layer.layer.bias.to(wanted.device)[:, None]).var(correction=0)
         return float((error.var(1, correction=0).mean() / spread.clamp_min(1e-12)).sqrt())
-
-
-def _by_channel(y: torch.Tensor) -> torch.Tensor:
-    """Outputs `[n, C, H, W]` or `[..., C]` as `[C, n_outputs]`."""
-    return y.transpose(0, 1).flatten(1) if y.dim() == 4 else y.flatten(0, -2).T

@@ -21,7 +21,6 @@ up for another.
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +29,7 @@ import torch
 from dse import stopping
 from dse.datasets import Split
 from dse.multipliers.multiplier import Multiplier
-from dse.recovery.statistics import exact_statistics, images_within, match_outputs
+from dse.recovery.statistics import exact_statistics, images_within, match_outputs, watch_layers
 from dse.recovery.switchable import SwitchableNetwork
 from dse.recovery.table_layers import LearningNetwork, TableLayer
 from dse.simulation.problem import IntegerConv, padded
@@ -80,11 +79,7 @@ def reconstruct(
 def _outputs(exact: SwitchableNetwork, images: Split) -> list[torch.Tensor]:
     """What the layers of the exact network give; of one that is called several times an image, the last."""
     found: list[torch.Tensor | None] = [None] * exact.network.n_layers
-    with ExitStack() as stack:
-        for index, layer in enumerate(exact.network.integer_layers):
-            hook = layer.register_forward_hook(lambda _m, _x, y, index=index: found.__setitem__(index, y.clone()))
-            stack.callback(hook.remove)
-        exact(images.images)
+    watch_layers(exact, [images.images], lambda index, _, y: found.__setitem__(index, y.clone()))
     return found
 
 

@@ -7,7 +7,7 @@ pass is left alone: its outputs have several means.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -27,6 +27,9 @@ MEMORY_BYTES = 2 * 2**30
 
 COPIES = 4
 """Of a layer's outputs that exist at a time, about."""
+
+Note = Callable[[int, torch.Tensor, torch.Tensor], None]
+"""Told a layer's index, its input and its output."""
 
 Before = Callable[[int, TableLayer, torch.Tensor], None]
 """Told a layer's index, the layer and its input, before it runs."""
@@ -54,6 +57,21 @@ def images_within(bytes_per_image: int, n_images: int) -> int:
     return int(np.clip(MEMORY_BYTES // bytes_per_image, 1, n_images))
 
 
+def watch_layers(exact: SwitchableNetwork, images: Iterable[torch.Tensor], note: Note) -> None:
+    """Runs the exact network on batches, and tells `note` what each layer gets and gives."""
+    with ExitStack() as stack:
+        for index, layer in enumerate(exact.network.integer_layers):
+            hook = layer.register_forward_hook(lambda _m, x, y, index=index: note(index, x[0], y))
+            stack.callback(hook.remove)
+        for batch in images:
+            exact(batch)
+
+
+def by_channel(y: torch.Tensor) -> torch.Tensor:
+    """Outputs `[n, C, H, W]` or `[..., C]` as `[C, n_outputs]`."""
+    return y.transpose(0, 1).flatten(1) if y.dim() == 4 else y.flatten(0, -2).T
+
+
 def channel_statistics(y: torch.Tensor) -> Statistics:
     """Of outputs `[n, C, H, W]`."""
     return y.mean((0, 2, 3)), y.std((0, 2, 3), correction=0)
@@ -63,18 +81,13 @@ def exact_statistics(exact: SwitchableNetwork, images: Split) -> list[Statistics
     """Of every layer's outputs over all images; of a Linear layer `[..., C]` over all its rows."""
     sums: list[torch.Tensor | None] = [None] * exact.network.n_layers
 
-    def note(index: int, y: torch.Tensor) -> None:
+    def note(index: int, _: torch.Tensor, y: torch.Tensor) -> None:
         is_linear = exact.network.layers[index].kind == "linear"
         rows = (y.flatten(0, -2) if is_linear else y.permute(0, 2, 3, 1).flatten(0, 2)).to(torch.float64)
         part = torch.stack((torch.full_like(rows[0], len(rows)), rows.sum(0), rows.square().sum(0)))
         sums[index] = part if sums[index] is None else sums[index] + part
 
-    with ExitStack() as stack:
-        for index, layer in enumerate(exact.network.integer_layers):
-            hook = layer.register_forward_hook(lambda _m, _x, y, index=index: note(index, y))
-            stack.callback(hook.remove)
-        for batch in batches(images):
-            exact(batch)
+    watch_layers(exact, batches(images), note)
     # Of a layer that these images do not reach nothing is known.
     unknown = torch.zeros(1, device=exact.device), torch.ones(1, device=exact.device)
     return [unknown if part is None else _of_sums(part) for part in sums]

@@ -113,8 +113,9 @@ class SwitchableNetwork:
         """
         if not 0 <= k < self.n_points:
             raise ShapeError(f"operating point {k} does not exist: expected 0 to {self.n_points - 1}")
+        multipliers = layer_multipliers(self.points[k].assignment, self.network.layers)
         for index, layer in enumerate(self.network.integer_layers):
-            layer.operator = self._operator(index, self.points[k])
+            layer.operator = self._operator(index, self.points[k], multipliers[index])
         self._point = k
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -155,9 +156,8 @@ class SwitchableNetwork:
         """`n_private_parameters / n_parameters`: memory that switching costs, relative to a network with one point."""
         return self.n_private_parameters / self.n_parameters
 
-    def _operator(self, index: int, point: PointParameters) -> LayerOperator:
+    def _operator(self, index: int, point: PointParameters, multipliers: NDArray[np.int64]) -> LayerOperator:
         scale, bias = (vectors[index].to(self.device) for vectors in (point.scales, point.biases))
-        multipliers = layer_multipliers(point.assignment, self.network.layers)[index]
         sums, slope, input_sums = self._prepared(index, multipliers), point.slopes[index], None
         if slope is not None:
             slope, input_sums = slope.to(self.device), self._prepared(index, None)

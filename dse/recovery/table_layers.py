@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class LayerPoint:
     bias: torch.Tensor
     slope: torch.Tensor | None
 
-    @property
+    @cached_property
     def key(self) -> bytes:
         """Equal where the multipliers are."""
         return self.multipliers.tobytes()
