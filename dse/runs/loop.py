@@ -6,7 +6,7 @@ measured before. Nothing in here may therefore depend on the clock, on the numbe
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -41,6 +41,8 @@ class Progress:
         best_energy_rel: lowest energy at or above `accuracy_floor`; NaN where there is none.
         time_s: since this process began.
         n_left: evaluations left in this batch, those that are partly done by their share.
+        F: `objectives` of everything measured at the end of the last generation, float64 [n, n_objectives], in the
+            order of asking: a run asks for the exact network first. None before.
     """
 
     phase: str = "search"
@@ -54,6 +56,7 @@ class Progress:
     accuracy_floor: float = float("nan")
     time_s: float = 0.0
     n_left: int = 0
+    F: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,7 @@ def search(
         except BudgetSpent:
             measured = None
         everything = meter.everything()
+        F = objectives(everything)
         progress = replace(
             progress,
             n_gen=progress.n_gen + 1,
@@ -174,9 +178,10 @@ def search(
             n_new=meter.n_new,
             n_images=meter.n_images,
             cache_hits=len(X) - (meter.n_new - n_new),
-            hypervolume=hypervolume(objectives(everything), REFERENCE_POINT),
+            hypervolume=hypervolume(F, REFERENCE_POINT),
             best_energy_rel=best_energy(everything, display_floor),
             time_s=time.monotonic() - begin,
+            F=F,
         )
         on_generation(progress)
         if measured is None:

@@ -152,7 +152,7 @@ def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, obs
         def on_generation(now: Progress) -> None:
             nonlocal progress
             progress = now
-            rows.append({k: v for k, v in asdict(now).items() if k not in ("phase", "n_left")})
+            rows.append({k: v for k, v in asdict(replace(now, F=None)).items() if k not in ("phase", "n_left", "F")})
             write_table(directory.generations, pd.DataFrame(rows))
             observer.on_generation(now)
 
