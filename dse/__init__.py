@@ -15,24 +15,24 @@ _HOMES = {
     "Library": "dse.multipliers.library",
     "Multiplier": "dse.multipliers.multiplier",
     "Run": "dse.runs.results",
-    "axnn": "dse.api_neurons",
-    "collect": "dse.api_sweeps",
-    "evaluate": "dse.api",
-    "explore": "dse.api",
-    "export": "dse.api",
-    "finetune": "dse.api_finetuning",
+    "axnn": "dse.api.neurons",
+    "collect": "dse.api.sweeps",
+    "evaluate": "dse.api.evaluate",
+    "explore": "dse.api.explore",
+    "export": "dse.api.export",
+    "finetune": "dse.api.finetune",
     "load_exported": "dse.exported.reader",
     "load_library": "dse.multipliers.library",
     "lut_conv2d": "dse.simulation.ops",
     "lut_linear": "dse.simulation.ops",
-    "match": "dse.api_matching",
+    "match": "dse.api.match",
     "open_points": "dse.runs.point_set",
     "open_run": "dse.runs.results",
-    "operating_points": "dse.api_points",
-    "resilience": "dse.api_neurons",
-    "status": "dse.api_sweeps",
-    "sweep": "dse.api_sweeps",
-    "tolerances": "dse.api",
+    "operating_points": "dse.api.operating_points",
+    "resilience": "dse.api.neurons",
+    "status": "dse.api.sweeps",
+    "sweep": "dse.api.sweeps",
+    "tolerances": "dse.api.tolerances",
 }
 
 __all__ = [
@@ -64,12 +64,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from dse.api import evaluate, explore, export, tolerances
-    from dse.api_finetuning import finetune
-    from dse.api_matching import match
-    from dse.api_neurons import axnn, resilience
-    from dse.api_points import operating_points
-    from dse.api_sweeps import collect, status, sweep
+    from dse.api.evaluate import evaluate
+    from dse.api.explore import explore
+    from dse.api.export import export
+    from dse.api.finetune import finetune
+    from dse.api.match import match
+    from dse.api.neurons import axnn, resilience
+    from dse.api.operating_points import operating_points
+    from dse.api.sweeps import collect, status, sweep
+    from dse.api.tolerances import tolerances
     from dse.errors import DseError
     from dse.exported.reader import ExportedNetwork, load_exported
     from dse.multipliers.library import Library, load_library

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import dse
-from dse import api_sweeps
+from dse.api import sweeps as api_sweeps
 from dse.runs.journal import read_journal
 from dse.runs.run_status import status_table
 

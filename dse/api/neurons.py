@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dse.api import OPTIONS, TOLERANCE_OPTIONS, configure, objects_apart
+from dse.api.options import OPTIONS, TOLERANCE_OPTIONS, configure, objects_apart
 from dse.config import RunConfig, default_run_name
 from dse.errors import ConfigError
 from dse.multipliers.precision import LEVELS

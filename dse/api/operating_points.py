@@ -95,7 +95,7 @@ def choose_and_draw(
 
 def default_run(watch: Any = None) -> Path:
     """The run of `explore()` without arguments; explored, or continued, where it is not finished."""
-    from dse.api import explore_config
+    from dse.api.explore import explore_config
     from dse.config import load_config
 
     return explore_config(load_config(None), watch=watch).path

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from dse.api_neurons import BOUNDS, DESIGN, VALIDATION_IMAGES
-from dse.cli_options import (
+from dse.api.neurons import BOUNDS, DESIGN, VALIDATION_IMAGES
+from dse.cli.options import (
     EXECUTION,
     INPUT,
     LEARNING,
@@ -108,8 +108,8 @@ def axnn(
     design; a finished one is only printed. A bound needs validation images to tell it from chance: 800 for 0.5 %.
     """
     given = {name: value for name, value in locals().items() if value is not None}
-    from dse.api import configure
-    from dse.api_neurons import AXNN_OPTIONS, axnn_options, default_axnn_path, design_and_draw
+    from dse.api.neurons import AXNN_OPTIONS, axnn_options, default_axnn_path, design_and_draw
+    from dse.api.options import configure
     from dse.reporting.terminal_axnn import AxnnWatch, print_axnn
 
     if levels is not None and multipliers is not None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dse.cli_options import EXECUTION, SEARCH, Format, FormatOption, numbers, option, terminable
+from dse.cli.options import EXECUTION, SEARCH, Format, FormatOption, numbers, option, terminable
 from dse.reporting import terminal
 from dse.reporting.live_line import LiveLine
 
@@ -28,7 +28,7 @@ def match(
 
     What is measured is kept: other savings take a moment.
     """
-    from dse.api_matching import match as match_designs
+    from dse.api.match import match as match_designs
     from dse.reporting.terminal_matching import MatchWatch, print_designs
     from dse.runs.matching import FOLDER, MatchDirectory
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dse import stopping
-from dse.cli_options import (
+from dse.cli.options import (
     EXECUTION,
     EXIT_INTERRUPTED,
     INPUT,
@@ -57,8 +57,8 @@ def resilience(
     options = {name: value for name, value in locals().items() if value is not None}
     for name in ("run_file", "images", "batch_size", "device", "out", "output_format"):
         options.pop(name, None)
-    from dse.api import configure
-    from dse.api_neurons import RESILIENCE_OPTIONS, characterize_and_draw, default_resilience_path
+    from dse.api.neurons import RESILIENCE_OPTIONS, characterize_and_draw, default_resilience_path
+    from dse.api.options import configure
     from dse.reporting.terminal_resilience import CharacterizationWatch, print_resilience
 
     config, _ = configure(run_file, options, keys=RESILIENCE_OPTIONS)

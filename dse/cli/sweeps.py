@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dse.cli_options import EXECUTION, Format, FormatOption, option, terminable
+from dse.cli.options import EXECUTION, Format, FormatOption, option, terminable
 from dse.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def sweep(
     The same command continues what is not finished, and does what was added to the lists. With --cluster it returns
     when the runs are submitted; `dse status` follows them.
     """
-    from dse import api_sweeps
+    from dse.api import sweeps as api_sweeps
     from dse.reporting.terminal_sweeps import RunsWatch, print_preview, print_status
 
     given = {"partition": partition, "walltime": walltime, "memory": memory, "cpus": cpus, "parallelism": parallelism}
@@ -93,7 +93,7 @@ def collect(
     Writes collected.csv (all fronts), statistics.csv (median and quartiles of each group of runs that differ in seeds
     only), attainment.csv and attainment.png. For example `dse collect runs/seeds`.
     """
-    from dse import api_sweeps
+    from dse.api import sweeps as api_sweeps
     from dse.reporting.terminal_sweeps import print_collection
 
     print_collection(api_sweeps.collect(directory, out=out), output_format, path=out or directory)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dse.api_sweeps import Preview
+from dse.api.sweeps import Preview
 from dse.reporting.terminal import Format, duration, make_console, print_note, print_table
 from dse.runs.run_collection import LOSSES, Collection
 from dse.runs.sweep_folder import Outcome

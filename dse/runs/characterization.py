@@ -3,7 +3,7 @@
     resilience.toml   the configuration
     resilience.csv    one row a neuron
     positions.csv     one row a layer and position: mean magnitude of the slopes there
-    resilience.png    scores of each layer (drawn by `dse.api_neurons`)
+    resilience.png    scores of each layer (drawn by `dse.api.neurons`)
     positions.png     maps of each layer, where one has positions
 
 Repeated with other settings, a characterization replaces what is there.

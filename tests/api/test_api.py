@@ -155,7 +155,7 @@ def test_front_is_chosen_on_all_search_images(tmp_path):
 
 
 def test_plain_gives_way_to_what_is_asked_for():
-    from dse.api import configure
+    from dse.api.options import configure
 
     search = configure(None, {"plain": True})[0].search
     assert (search.initial, search.surrogate, search.racing) == ("random", False, False)

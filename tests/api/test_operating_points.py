@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dse
-from dse.api_points import default_run
+from dse.api.operating_points import default_run
 from dse.config import RunConfig, default_run_name
 from dse.datasets import load_splits
 from dse.errors import ConfigError, RunError

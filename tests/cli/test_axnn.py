@@ -1,4 +1,4 @@
-"""dse.cli_axnn and dse.axnn: the same options, files and errors of one line."""
+"""dse.cli.axnn and dse.axnn: the same options, files and errors of one line."""
 
 import inspect
 import io
@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import dse
-from dse import cli, cli_axnn
-from dse.api_neurons import AXNN_OPTIONS
+from dse import cli
+from dse.api.neurons import AXNN_OPTIONS
 from dse.datasets import Splits
 from dse.errors import ConfigError
 from dse.multipliers.families import builtin_library
@@ -103,7 +103,7 @@ def test_options_are_those_of_the_call():
     }  # fmt: skip
     learning = {"epochs", "learning_rate", "affine_learning_rate", "augmentation", "seed"}
     rest = {"run_file", "device", "out"}
-    command = set(inspect.signature(cli_axnn.axnn).parameters) - rest - loop - learning - {"output_format"}
+    command = set(inspect.signature(cli.axnn.axnn).parameters) - rest - loop - learning - {"output_format"}
     call = set(inspect.signature(dse.axnn).parameters) - rest - loop - {"retraining", "watch"}
     assert call == set(AXNN_OPTIONS)
     assert call - command == {"confirm_images", "fold_bias", "sum_compensation", "weight_tuning"}

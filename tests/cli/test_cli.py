@@ -116,9 +116,7 @@ def test_unknown_key_in_the_run_file(dse, fakes, tmp_path):
     (tmp_path / "run.toml").write_text("[search]\npopulaton_size = 8\n")
     code, _, err = dse("explore", "run.toml")
     assert code == 2
-    assert err.startswith(
-        "error: run.toml [search] populaton_size: unknown key, did you mean population_size?"
-    )
+    assert err.startswith("error: run.toml [search] populaton_size: unknown key, did you mean population_size?")
     assert not (tmp_path / "runs").exists()
 
 
@@ -258,11 +256,12 @@ def test_interrupted_tolerances_say_how_to_continue(dse, monkeypatch, tmp_path):
 def test_every_option_of_tolerances_reaches_the_configuration():
     import inspect
 
-    from dse.api import TOLERANCE_OPTIONS, tolerances
+    from dse.api.options import TOLERANCE_OPTIONS
+    from dse.api.tolerances import tolerances
     from dse.config import TolerancesConfig
 
     rest = {"run_file", "coefficients", "device", "out"}
-    names = set(inspect.signature(cli.tolerances).parameters) - rest - {"output_format"}
+    names = set(inspect.signature(cli.tolerances.tolerances).parameters) - rest - {"output_format"}
     assert names == set(TOLERANCE_OPTIONS)
     assert set(inspect.signature(tolerances).parameters) - rest - {"watch"} == set(TOLERANCE_OPTIONS)
     assert set(TolerancesConfig.model_fields) - {"coefficient"} <= names
@@ -271,9 +270,10 @@ def test_every_option_of_tolerances_reaches_the_configuration():
 def test_every_option_reaches_the_configuration():
     import inspect
 
-    from dse.api import OPTIONS, explore
+    from dse.api.explore import explore
+    from dse.api.options import OPTIONS
 
-    names = set(inspect.signature(cli.explore).parameters) - {"run_file", "out", "output_format"}
+    names = set(inspect.signature(cli.explore.explore).parameters) - {"run_file", "out", "output_format"}
     assert names == {*OPTIONS, "plain"}
     assert set(inspect.signature(explore).parameters) - {"run_file", "out", "watch"} == names
 

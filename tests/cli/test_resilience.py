@@ -1,4 +1,4 @@
-"""dse.cli_neurons and dse.api_neurons: the same options, files and errors of one line."""
+"""dse.cli.resilience and dse.api.neurons: the same options, files and errors of one line."""
 
 import inspect
 import io
@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import dse
-from dse import cli, cli_neurons
-from dse.api_neurons import RESILIENCE_OPTIONS
+from dse import cli
+from dse.api.neurons import RESILIENCE_OPTIONS
 from dse.datasets import Splits
 from dse.reporting.terminal_resilience import CharacterizationWatch
 from dse.testing.tiny import tiny_network, tiny_split
@@ -85,7 +85,7 @@ def test_an_interrupted_one_says_so(command, monkeypatch):
 
 def test_options_are_those_of_the_call():
     rest = {"run_file", "images", "batch_size", "device", "out"}
-    names = set(inspect.signature(cli_neurons.resilience).parameters) - rest - {"output_format"}
+    names = set(inspect.signature(cli.resilience.resilience).parameters) - rest - {"output_format"}
     assert names == set(RESILIENCE_OPTIONS)
     assert set(inspect.signature(dse.resilience).parameters) - rest - {"watch"} == set(RESILIENCE_OPTIONS)
 

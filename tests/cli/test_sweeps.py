@@ -1,4 +1,4 @@
-"""dse.cli_sweeps and dse.api_sweeps: many runs from a file to tables and a picture."""
+"""dse.cli.sweeps and dse.api.sweeps: many runs from a file to tables and a picture."""
 
 import io
 import json
@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 import dse
-from dse import api_sweeps, cli
+from dse import cli
+from dse.api import sweeps as api_sweeps
 from dse.runs import sweep_execution
 from dse.runs.runner import run
 from dse.runs.store import RunDirectory, RunLock
