@@ -56,7 +56,7 @@ def front_data(run: Run) -> FrontData:
     exact_searched = searched.loc[searched["assignment"] == exact["assignment"], "accuracy"].iloc[0]
     config = run.config
     return FrontData(
-        title=_front_title(config),
+        title=run_title(config),
         energy_saved_pct=front["energy_saved_pct"].to_numpy(np.float64),
         accuracy_lost_points=100 * (exact["accuracy"] - front["accuracy"].to_numpy(np.float64)),
         lost_low=100 * (exact["accuracy"] - front["accuracy_high"].to_numpy(np.float64)),
@@ -68,7 +68,8 @@ def front_data(run: Run) -> FrontData:
     )
 
 
-def _front_title(config: RunConfig) -> str:
+def run_title(config: RunConfig) -> str:
+    """What a run was about: network, data and accelerator."""
     return f"{config.network.name}, {config.data.dataset}{_top(config)}, accelerator {config.accelerator.kind}"
 
 

@@ -47,10 +47,12 @@ class Manifest:
     Attributes:
         hashes: by what they identify (`library`, `evaluator`, ...), hex.
         layers: name, kind and n_multiplications of each layer, in assignment order.
-        multipliers: name, energy_rel and key of each multiplier, in library order.
+        multipliers: name, energy_rel, key and mae_pct (mean absolute error in percent of 2^16; manifests of before
+            lack it, and so do two multipliers that share a layer's neurons) of each multiplier, in library order.
         reference_point: of the hypervolume.
         n_images: by split.
         exact_index: position of the exact multiplier.
+        cost_technology: of the library's costs; empty in manifests of before.
     """
 
     hashes: Mapping[str, str]
@@ -66,6 +68,7 @@ class Manifest:
     host: Mapping[str, Any] = field(default_factory=current_host)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     format: int = 1
+    cost_technology: str = ""
 
     def to_json(self) -> str:
         """The text of `manifest.json`."""
@@ -80,7 +83,7 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        known = {name: record[name] for name in Manifest.__dataclass_fields__}
+        known = {name: record[name] for name in Manifest.__dataclass_fields__ if name not in _NEWER or name in record}
         _require_shape(known)
     except FileNotFoundError:
         raise RunError(f"{path} is missing: the run has not begun to search. Start it with `dse explore`") from None
@@ -104,6 +107,8 @@ _KINDS: dict[str, type] = {
     "versions": dict,
     "reference_point": list,
 }
+_NEWER: dict[str, type | tuple[type, ...]] = {"cost_technology": str}
+"""Fields that manifests of before lack."""
 
 
 def _require_shape(known: Mapping[str, Any]) -> None:
@@ -117,7 +122,7 @@ def _require_shape(known: Mapping[str, Any]) -> None:
     for name, kind in (("hashes", str), ("n_images", int)):
         if not isinstance(known[name], dict) or not all(isinstance(value, kind) for value in known[name].values()):
             raise ValueError(f"{name} is {known[name]!r}")
-    for name, kind in _KINDS.items():
+    for name, kind in (_KINDS | {name: kind for name, kind in _NEWER.items() if name in known}).items():
         if not isinstance(known[name], kind):
             raise ValueError(f"{name} is {known[name]!r}")
     if not 0 <= known["exact_index"] < len(known["multipliers"]):

@@ -6,6 +6,7 @@ the best designs on all search images, measure the front on the report images, w
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ import numpy as np
 import pandas as pd
 
 from dse.config import RunConfig
+from dse.cost.neuron_choices import NeuronChoices
 from dse.files import replace_file
+from dse.multipliers.library import Library
+from dse.multipliers.metrics import error_metrics
 from dse.runs.beginning import begin_search, needs_foreknowledge
 from dse.runs.cluster import make_executor
 from dse.runs.execution import Evaluator, Executor
@@ -106,20 +110,17 @@ def run(
 
 def _record(directory: RunDirectory, config: RunConfig, prepared: Prepared, config_text: str | None) -> None:
     """Writes config and manifest, or checks that an earlier part of the run had the same."""
-    energies = prepared.library.energy_rel
     manifest = Manifest(
         hashes=prepared.hashes,
         layers=tuple(_layer_record(layer, config) for layer in prepared.layers),
-        multipliers=tuple(
-            {"name": m.name, "energy_rel": float(e), "key": m.key}
-            for m, e in zip(prepared.library, energies, strict=True)
-        ),
+        multipliers=tuple(_multiplier_records(prepared.library)),
         exact_index=int(prepared.library.exact_index),
         n_images=prepared.n_images,
         reference_point=REFERENCE_POINT,
         seed=config.search.seed,
         accelerator=prepared.accelerator.name,
         accuracy_floor=config.search.accuracy_floor,
+        cost_technology=_plain(prepared.library).technology,
     )
     if directory.manifest.exists():
         check_continues(read_manifest(directory.manifest), manifest, directory.path)
@@ -132,6 +133,21 @@ def _layer_record(layer: Any, config: RunConfig) -> dict[str, Any]:
     """What a run keeps of a layer; its neurons only where they are divided."""
     record = {"name": layer.name, "kind": layer.kind, "n_multiplications": int(layer.n_multiplications)}
     return record | ({"n_neurons": int(layer.weight_shape[0])} if config.search.neuron_shares else {})
+
+
+def _plain(library: Library | NeuronChoices) -> Library:
+    return library.library if isinstance(library, NeuronChoices) else library
+
+
+def _multiplier_records(library: Library | NeuronChoices) -> Iterator[dict[str, Any]]:
+    """What a run keeps of what a layer may be given; errors where it is one multiplier."""
+    tables = {m.name: m for m in _plain(library)}
+    for member, energy_rel in zip(library, library.energy_rel, strict=True):
+        record = {"name": member.name, "energy_rel": float(energy_rel), "key": member.key}
+        if member.name in tables:
+            table = tables[member.name].table
+            record["mae_pct"] = error_metrics(table, is_signed=tables[member.name].is_signed).mae_pct
+        yield record
 
 
 def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, observer: Observer) -> None:
@@ -171,9 +187,7 @@ def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, obs
         if prepared.confirm_evaluator is not None:
             candidates = select_candidates(measured, **bounds, n_designs=CONFIRM_DESIGNS)
             measured = later("confirm", prepared.confirm_evaluator)(candidates.designs)
-        _write_front(
-            directory, prepared, select_front(measured, **bounds), later("report", prepared.report_evaluator)
-        )
+        _write_front(directory, prepared, select_front(measured, **bounds), later("report", prepared.report_evaluator))
 
 
 def _race(config: RunConfig) -> Race | None:
