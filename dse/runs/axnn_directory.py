@@ -1,14 +1,14 @@
 """Designs of AxNN's loop on disk: what was asked for, where it lies, and how it is read.
 
-axnn.toml          network, data and quantization, every default filled
-axnn.json          how neurons are lowered and retrained, and hashes of what that was done with
-loop.pt            where the loop stands, and the network as last accepted: all that the tables are made from
-retraining.pt      the state of the retraining under way
-attempts.csv       one row a group of neurons that was lowered
-bounds.csv         one row a finished bound
-neurons.csv        one row a neuron: its score in the exact network, its level at every finished bound
-bound_<percent>.npz  the network of a finished bound
-axnn.png           picture of attempts and bounds (drawn by `dse.api.neurons`)
+    axnn.toml          network, data and quantization, every default filled
+    axnn.json          how neurons are lowered and retrained, and hashes of what that was done with
+    loop.pt            where the loop stands, and the network as last accepted: all that the tables are made from
+    retraining.pt      the state of the retraining under way
+    attempts.csv       one row a group of neurons that was lowered
+    bounds.csv         one row a finished bound
+    neurons.csv        one row a neuron: its score in the exact network, its level at every finished bound
+    bound_<percent>.npz  the network of a finished bound
+    axnn.png           picture of attempts and bounds (drawn by `dse.api.neurons`)
 """
 
 import hashlib
