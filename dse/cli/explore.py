@@ -93,6 +93,7 @@ def explore(
     interface: Interface = None,
     worker_timeout: WorkerTimeout = None,
     out: Annotated[Path | None, option("Run directory; default below runs/.", EXECUTION, metavar="DIR")] = None,
+    live: Annotated[bool, option("Draw the growing front at the terminal.", EXECUTION, "--live")] = False,
     output_format: FormatOption = Format.table,
 ) -> None:
     """Search the front of energy against accuracy, or continue an interrupted search.
@@ -104,16 +105,17 @@ def explore(
     The same command continues an interrupted run; a finished one is only printed.
     """
     options = {name: value for name, value in locals().items() if value is not None}
-    for name in ("run_file", "out", "output_format"):
+    for name in ("run_file", "out", "live", "output_format"):
         options.pop(name, None)
     from dse.api.explore import explore_config
     from dse.api.options import configure
     from dse.config import default_run_name
+    from dse.reporting.live_watch import make_watch
 
     if neuron_shares is not None:
         options["neuron_shares"] = numbers(neuron_shares, "--neuron-shares", "25,50,75", number=int)
     config, text = configure(run_file, options)
     path = out or Path("runs") / default_run_name(config)
-    with terminal.Watch() as watch, terminable(f"everything measured is in {path}", close=watch.close):
+    with make_watch(is_live=live) as watch, terminable(f"everything measured is in {path}", close=watch.close):
         run = explore_config(config, config_text=text, out=path, watch=watch)
     terminal.print_front(run, output_format)
