@@ -134,7 +134,7 @@ def plot_lines(data: LiveData, *, width: int, height: int, glyphs: Glyphs = UNIC
     rows, columns = height - 3, width - AXIS_WIDTH - 1  # half of the last number lies beyond the last column
     low, high = saved_limits(data)
     top, bottom = lost_limits(data)
-    canvas = [[" "] * columns for _ in range(rows)]
+    canvas = np.full((rows, columns), " ")
     is_plain = ~(data.is_front | data.is_exact)
     for chosen, glyph in (
         (is_plain, glyphs.dominated), (data.is_front, glyphs.front), (data.is_exact, glyphs.exact),
@@ -142,9 +142,7 @@ def plot_lines(data: LiveData, *, width: int, height: int, glyphs: Glyphs = UNIC
         lost = data.accuracy_lost_points[chosen]
         is_inside = lost <= bottom
         at_row = _cells(lost[is_inside], top, bottom, rows)
-        at_column = _cells(data.energy_saved_pct[chosen][is_inside], low, high, columns)
-        for row, column in zip(at_row, at_column, strict=True):
-            canvas[row][column] = glyph
+        canvas[at_row, _cells(data.energy_saved_pct[chosen][is_inside], low, high, columns)] = glyph
     labels = {row: f"{top + row * (bottom - top) / (rows - 1):.1f}" for row in range(0, rows, ROWS_A_NUMBER)}
     lines = [f"{labels.get(i, ''):>{AXIS_WIDTH - 1}}{glyphs.vertical}{''.join(row)}" for i, row in enumerate(canvas)]
     lines.append(" " * (AXIS_WIDTH - 1) + glyphs.corner + glyphs.horizontal * columns)

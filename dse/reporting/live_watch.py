@@ -89,7 +89,7 @@ class LiveWatch:
         )
         text = Text("\n".join(lines), no_wrap=True, overflow="crop")
         for glyph, style in STYLES if self._glyphs is UNICODE else ():
-            text.highlight_regex(re.escape(glyph), style)
+            text.highlight_regex(f"{re.escape(glyph)}+", style)
         return text
 
     def on_start(self, start: Start) -> None:
