@@ -108,13 +108,13 @@ def layers_data(run: Run) -> LayersData:
         n_multiplications=np.array([layer["n_multiplications"] for layer in run.manifest.layers], dtype=np.int64),
         points=front["point"].to_numpy(np.int64),
         multipliers=multipliers,
-        energy_rel=_layer_energies(run, multipliers),
+        energy_rel=layer_energies(run, multipliers),
         energy_saved_pct=front["energy_saved_pct"].to_numpy(np.float64),
         accuracy_lost_points=front["accuracy_lost_points"].to_numpy(np.float64),
     )
 
 
-def _layer_energies(run: Run, multipliers: tuple[tuple[str, ...], ...]) -> NDArray[np.float64]:
+def layer_energies(run: Run, multipliers: tuple[tuple[str, ...], ...]) -> NDArray[np.float64]:
     """Of a multiplication in each layer, relative to the exact one's, float64 [n_points, n_layers]."""
     layers = run.manifest.layers
     energies: Mapping[str, float] = {m["name"]: m["energy_rel"] for m in run.manifest.multipliers}

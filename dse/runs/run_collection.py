@@ -68,6 +68,15 @@ def collect_runs(path: Path) -> Collection:
     finished = [run for run in found if run.directory.is_finished]
     if not finished:
         raise RunError(f"none of the {len(found)} runs in {path} is finished: see `dse status {path}`")
+    return collect(finished, n_unfinished=len(found) - len(finished))
+
+
+def collect(finished: list[FoundRun], *, n_unfinished: int = 0) -> Collection:
+    """Collects finished runs, wherever they lie; there is at least one, and their names differ.
+
+    Raises:
+        RunError: one cannot be read.
+    """
     labels = _labels(finished)
     axes = tuple(dict.fromkeys(axis for each in labels for axis in each))
     groups = tuple(axis for axis in axes if not _is_seed(axis))
@@ -81,7 +90,7 @@ def collect_runs(path: Path) -> Collection:
     table, runs = pd.concat(fronts, ignore_index=True), pd.DataFrame(rows)
     return Collection(
         axes=axes, groups=groups, fronts=table, runs=runs, statistics=statistics(runs, axes, groups),
-        attainment=attainment(table, groups), n_unfinished=len(found) - len(finished),
+        attainment=attainment(table, groups), n_unfinished=n_unfinished,
     )  # fmt: skip
 
 
