@@ -33,7 +33,8 @@ from dse.networks.convert import quantize_network
 from dse.quantization.affine import scheme_for
 from dse.recovery.finetuning import finetune
 from dse.recovery.operators import OperatorBank, Recovery
-from dse.reporting.static import EXACT_COLOR, FRONT_COLOR, POINTS_COLOR, png_bytes
+from dse.reporting.pictures.canvas import png_bytes
+from dse.reporting.pictures.style import EXACT_COLOR, FRONT_COLOR, POINTS_COLOR
 from dse.runs.axnn import AxnnRun, SilentAxnn
 from dse.runs.axnn_directory import RETRAINING
 from dse.runs.store import write_table

@@ -36,11 +36,10 @@ AXNN = [
 
 @pytest.fixture(autouse=True)
 def quick_pictures(monkeypatch):
-    from dse.reporting import static
+    from dse.reporting.pictures import finetuned, front, points, predictions, tolerances
 
-    for name in dir(static):
-        if name.endswith("_png"):
-            monkeypatch.setattr(static, name, lambda *_, **__: b"picture")
+    for module in (finetuned, front, points, predictions, tolerances):
+        monkeypatch.setattr(module, f"{module.__name__.rpartition('.')[2]}_png", lambda *_, **__: b"picture")
 
 
 @pytest.fixture

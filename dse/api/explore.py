@@ -143,7 +143,8 @@ def explore_config(
     """Runs a configuration in a directory (see `explore`) and draws the front, and predictions where there are any."""
     from dse.files import replace_file
     from dse.reporting.data import front_data, prediction_data
-    from dse.reporting.static import front_png, predictions_png
+    from dse.reporting.pictures.front import front_png
+    from dse.reporting.pictures.predictions import predictions_png
     from dse.runs.preparation import Inputs
     from dse.runs.runner import run
 

@@ -114,7 +114,7 @@ def finetune_and_draw(
     """Fine-tunes points (see `finetune`) and draws them."""
     from dse.files import replace_file
     from dse.reporting.data import finetuned_data
-    from dse.reporting.static import finetuned_png
+    from dse.reporting.pictures.finetuned import finetuned_png
     from dse.runs.finetuned import FinetuneDirectory
     from dse.runs.finetuning import find_target, finetune_points
     from dse.runs.preparation import Inputs

@@ -80,7 +80,7 @@ def choose_and_draw(
     """Chooses operating points (see `operating_points`) and draws them."""
     from dse.files import replace_file
     from dse.reporting.data import points_data
-    from dse.reporting.static import points_png
+    from dse.reporting.pictures.points import points_png
     from dse.runs.operating_points import choose_operating_points
     from dse.runs.point_set import PointsDirectory
     from dse.runs.preparation import Inputs

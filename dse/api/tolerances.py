@@ -95,7 +95,7 @@ def sweep_config(
     """Learns the tolerances of a configuration in a directory (see `tolerances`) and draws them."""
     from dse.files import replace_file
     from dse.reporting.data import tolerance_data
-    from dse.reporting.static import tolerances_png
+    from dse.reporting.pictures.tolerances import tolerances_png
     from dse.runs.preparation import Inputs
     from dse.runs.tolerance_sweep import SweepDirectory, sweep_tolerances
 

@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.reporting.static import new_axes, png_bytes
+from dse.reporting.pictures.canvas import add_grid, name_loss_axes, new_axes, png_bytes
+from dse.reporting.pictures.style import COLORS, DASHES
 from dse.runs.run_collection import SHARES, Collection
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-"""Okabe and Ito's, which color-blind people can tell apart."""
-
 MOST_LOST_POINTS = 10.0
 """Losses beyond are cut off: they would squeeze the others into a line."""
-
-DASHES = ("-", "--", "-.", ":")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +62,9 @@ def attainment_data(found: Collection, *, title: str) -> AttainmentData:
 
 
 def attainment(data: AttainmentData, ax: "Axes | None" = None) -> "Axes":
-    """Draws the median surface of each group, and the area between its quartiles; axes as in `static.front`.
+    """Draws the median surface of each group, and the area between its quartiles.
+
+    Axes are those of `dse.reporting.pictures.front`.
 
     Args:
         data: what to draw.
@@ -75,7 +73,7 @@ def attainment(data: AttainmentData, ax: "Axes | None" = None) -> "Axes":
     Returns:
         The axes, whose figure can be saved.
     """
-    ax = ax or new_axes((7, 4.5))
+    ax = ax or new_axes()
     losses = np.concatenate([corners[:, 1] for group in data.groups for corners in group.corners])
     bottom = 1.05 * max(1.0, float(losses.max(initial=0.0)))
     end = min(bottom, MOST_LOST_POINTS)
@@ -88,14 +86,11 @@ def attainment(data: AttainmentData, ax: "Axes | None" = None) -> "Axes":
     ax.axhline(0, color="0.4", linewidth=0.8, linestyle=":")
     ax.set_ylim(float(losses.min(initial=0.0)) - 0.05 * end, end)
     ax.set_xlim(left=0)
-    ax.invert_yaxis()
-    ax.set_xlabel("multiplication energy saved (%)")
-    ax.set_ylabel("accuracy lost (percentage points)")
+    name_loss_axes(ax)
     ax.set_title(
         f"{data.title}\nattained by half of the runs; shaded: by a quarter to three quarters", fontsize="medium"
     )
-    ax.grid(visible=True, alpha=0.25)
-    ax.set_axisbelow(True)
+    add_grid(ax)
     ax.legend(loc="lower left", fontsize="small", framealpha=0.9)
     return ax
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.reporting.static import DOMINATED_COLOR, EXACT_COLOR, FRONT_COLOR, POINTS_COLOR, new_axes, png_bytes
+from dse.reporting.pictures.canvas import new_axes, png_bytes
+from dse.reporting.pictures.style import DOMINATED_COLOR, EXACT_COLOR, FRONT_COLOR, POINTS_COLOR
 from dse.runs.axnn import AxnnRun
 
 if TYPE_CHECKING:

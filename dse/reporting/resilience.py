@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.reporting.static import FRONT_COLOR, POINTS_COLOR, new_axes, png_bytes
+from dse.reporting.pictures.canvas import new_axes, png_bytes
+from dse.reporting.pictures.style import FRONT_COLOR, POINTS_COLOR
 from dse.robustness.neuron_scores import Resilience
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""dse.reporting.static: a picture is made without touching matplotlib's global state."""
+"""dse.reporting.pictures: pictures are made without touching matplotlib's global state."""
 
 import sys
 from dataclasses import replace
@@ -8,18 +8,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from dse.reporting.data import FinetunedData, FrontData, PointsData, PredictionData, ToleranceData
-from dse.reporting.static import (
-    finetuned,
-    finetuned_png,
-    front,
-    front_png,
-    points,
-    points_png,
-    predictions,
-    predictions_png,
-    tolerances,
-    tolerances_png,
-)
+from dse.reporting.pictures.finetuned import finetuned, finetuned_png
+from dse.reporting.pictures.front import front, front_png
+from dse.reporting.pictures.points import points, points_png
+from dse.reporting.pictures.predictions import predictions, predictions_png
+from dse.reporting.pictures.tolerances import tolerances, tolerances_png
 
 
 @pytest.fixture

@@ -1,0 +1,91 @@
+"""Figures of our own to draw on: no window system and no global state of matplotlib is touched."""
+
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dse.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+SIZE = (7, 4.5)
+"""Inches, where nobody says."""
+
+LINE_INCHES = 0.125
+"""A line of small text needs so much."""
+
+FORMATS = ("pdf", "svg", "png")
+_DATES = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+"""Left out, so that the same picture is the same file."""
+
+
+def new_axes(size: tuple[float, float] = SIZE) -> "Axes":
+    """Of a new figure of `size` inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, dpi=150, layout="constrained").add_subplot()
+
+
+def picture_bytes(figure: "Figure", file_format: str, *, dpi: float | None = None) -> bytes:
+    """The content of a file, the same for the same picture.
+
+    Args:
+        figure: what to write; within `style.styled` fonts are embedded as publishers ask for.
+        file_format: one of `FORMATS`.
+        dpi: pixels an inch of a PNG; by default the style's, which is the figure's own outside of styles.
+    """
+    buffer = io.BytesIO()
+    more = {} if dpi is None else {"dpi": dpi}
+    figure.savefig(buffer, format=file_format, metadata=_DATES[file_format], **more)
+    return buffer.getvalue()
+
+
+def png_bytes(figure: "Figure") -> bytes:
+    """The content of a PNG file."""
+    return picture_bytes(figure, "png")
+
+
+def format_of(path: object) -> str:
+    """By the ending of a file's name.
+
+    >>> format_of("runs/Front.PDF")
+    'pdf'
+
+    Raises:
+        ConfigError: another one.
+    """
+    ending = str(path).rpartition(".")[2].lower()
+    if ending not in FORMATS:
+        raise ConfigError(f"{path}: expected a name that ends in .pdf, .svg or .png")
+    return ending
+
+
+def name_loss_axes(ax: "Axes") -> None:
+    """Energy saved to the right, accuracy lost downwards: better is towards the upper right."""
+    ax.yaxis.set_inverted(True)
+    ax.set_xlabel("multiplication energy saved (%)")
+    ax.set_ylabel("accuracy lost (percentage points)")
+
+
+def add_grid(ax: "Axes", axis: str = "both") -> None:
+    """A light one behind everything."""
+    ax.grid(visible=True, axis=axis, alpha=0.25)
+    ax.set_axisbelow(True)
+
+
+def name_layers(axis: "Axis", layers: Sequence[str], *, length_inches: float) -> None:
+    """Writes names of layers along an axis whose places are 0, 1, 2, ..., as many as there is room for.
+
+    Args:
+        axis: of an `Axes`; names along a horizontal one stand upright.
+        layers: every name.
+        length_inches: of the axis, about.
+    """
+    step = max(1, math.ceil(len(layers) * LINE_INCHES / length_inches))
+    places = list(range(0, len(layers), step))
+    rotation = 90 if axis.axis_name == "x" else 0
+    axis.set_ticks(places, [layers[place] for place in places], rotation=rotation, fontsize="small")

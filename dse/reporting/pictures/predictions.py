@@ -1,0 +1,39 @@
+"""What the surrogate predicted against what was measured."""
+
+from typing import TYPE_CHECKING
+
+from dse.reporting.data import PredictionData
+from dse.reporting.pictures.canvas import add_grid, new_axes, png_bytes
+from dse.reporting.pictures.style import DOMINATED_COLOR, FRONT_COLOR
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def predictions(data: PredictionData, ax: "Axes | None" = None) -> "Axes":
+    """Draws measured against predicted losses with the predictions' standard deviations; `ax` as in `front`."""
+    ax = ax or new_axes((5, 4.5))
+    for chosen, color, label in (
+        (data.is_blind, DOMINATED_COLOR, "before anything was measured"),
+        (~data.is_blind, FRONT_COLOR, "fitted to all designs before"),
+    ):
+        ax.errorbar(
+            data.predicted_points[chosen], data.measured_points[chosen], xerr=data.std_points[chosen], color=color,
+            linestyle="none", marker="o", markersize=3, elinewidth=0.5, alpha=0.8, label=label,
+        )  # fmt: skip
+    top = 1.05 * max(1.0, float(data.measured_points.max(initial=0.0)))
+    ax.plot([0, top], [0, top], color="0.4", linewidth=0.8, linestyle=":")
+    ax.set_xlim(-0.03 * top, top)
+    ax.set_ylim(min(-0.03 * top, float(data.measured_points.min(initial=0.0)) - 0.5), top)
+    ax.set_xlabel("predicted loss (percentage points)")
+    ax.set_ylabel(f"measured loss on {data.n_images} images (percentage points)")
+    figures = f"rank correlation {data.rank_correlation:.3f}, {100 * data.share_within_2_std:.0f} % within 2 std"
+    ax.set_title(f"{data.title}\n{figures}", fontsize="medium")
+    add_grid(ax)
+    ax.legend(loc="lower right", fontsize="small", framealpha=0.9)
+    return ax
+
+
+def predictions_png(data: PredictionData) -> bytes:
+    """The picture of predictions as the bytes of a PNG file."""
+    return png_bytes(predictions(data).figure)
