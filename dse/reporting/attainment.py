@@ -1,21 +1,17 @@
 """Attainment surfaces in a picture: what half of the runs of each experiment reach, and between which quartiles."""
 
 from dataclasses import dataclass
-from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.reporting.pictures.canvas import add_grid, name_loss_axes, new_axes, png_bytes
-from dse.reporting.pictures.style import COLORS, DASHES
+from dse.reporting.pictures.canvas import add_grid, name_loss_axes, new_axes, png_bytes, staircase
+from dse.reporting.pictures.style import MOST_LOST_POINTS, looks
 from dse.runs.run_collection import SHARES, Collection
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-MOST_LOST_POINTS = 10.0
-"""Losses beyond are cut off: they would squeeze the others into a line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +73,11 @@ def attainment(data: AttainmentData, ax: "Axes | None" = None) -> "Axes":
     losses = np.concatenate([corners[:, 1] for group in data.groups for corners in group.corners])
     bottom = 1.05 * max(1.0, float(losses.max(initial=0.0)))
     end = min(bottom, MOST_LOST_POINTS)
-    dashes = [dash for dash in DASHES for _ in COLORS]
-    for group, color, dash in zip(data.groups, cycle(COLORS), cycle(dashes), strict=False):
-        best, median, worst = (_staircase(corners, bottom) for corners in group.corners)
+    for group, look in zip(data.groups, looks(len(data.groups)), strict=True):
+        best, median, worst = (staircase(corners, bottom) for corners in group.corners)
         area = np.vstack([best, worst[::-1]])
-        ax.fill(area[:, 0], area[:, 1], color=color, alpha=0.15, linewidth=0)
-        ax.plot(median[:, 0], median[:, 1], color=color, linestyle=dash, linewidth=1.5, label=_legend(group))
+        ax.fill(area[:, 0], area[:, 1], color=look.color, alpha=0.15, linewidth=0)
+        ax.plot(median[:, 0], median[:, 1], color=look.color, linestyle=look.dash, linewidth=1.5, label=_legend(group))
     ax.axhline(0, color="0.4", linewidth=0.8, linestyle=":")
     ax.set_ylim(float(losses.min(initial=0.0)) - 0.05 * end, end)
     ax.set_xlim(left=0)
@@ -102,16 +97,3 @@ def attainment_png(data: AttainmentData) -> bytes:
 
 def _legend(group: SurfaceData) -> str:
     return f"{group.label} ({group.n_runs} {'run' if group.n_runs == 1 else 'runs'})"
-
-
-def _staircase(corners: NDArray[np.float64], bottom: float) -> NDArray[np.float64]:
-    """Corners joined by steps, float64 [n, 2], from the most energy saved at the largest loss to none saved.
-
-    Who may lose more than a corner saves at least as much: below a corner the boundary goes straight down.
-    """
-    if len(corners) == 0:
-        return np.empty((0, 2))
-    steps = [(corners[0, 0], bottom)]
-    for (saved, lost), (next_saved, _) in zip(corners, [*corners[1:], (0.0, 0.0)], strict=True):
-        steps += [(saved, lost), (next_saved, lost)]
-    return np.array(steps)

@@ -6,6 +6,7 @@ import pytest
 
 from dse.reporting import attainment as pictures
 from dse.reporting.attainment import AttainmentData, SurfaceData, attainment_data, attainment_png
+from dse.reporting.pictures.canvas import staircase
 from dse.runs.run_collection import Collection, attainment
 
 
@@ -34,9 +35,9 @@ def test_data_of_groups():
 
 
 def test_steps_keep_the_loss_while_the_saving_falls():
-    steps = pictures._staircase(np.array([[50.0, 3.0], [40.0, 2.0]]), 9.0)
+    steps = staircase(np.array([[50.0, 3.0], [40.0, 2.0]]), 9.0)
     np.testing.assert_array_equal(steps, [[50, 9], [50, 3], [40, 3], [40, 2], [0, 2]])
-    assert len(pictures._staircase(np.empty((0, 2)), 9.0)) == 0
+    assert len(staircase(np.empty((0, 2)), 9.0)) == 0
 
 
 @pytest.mark.parametrize("n_groups", [1, 9])

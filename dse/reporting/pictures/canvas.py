@@ -5,6 +5,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dse.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -89,3 +92,16 @@ def name_layers(axis: "Axis", layers: Sequence[str], *, length_inches: float) ->
     places = list(range(0, len(layers), step))
     rotation = 90 if axis.axis_name == "x" else 0
     axis.set_ticks(places, [layers[place] for place in places], rotation=rotation, fontsize="small")
+
+
+def staircase(corners: NDArray[np.float64], bottom: float) -> NDArray[np.float64]:
+    """Corners joined by steps, float64 [n, 2], from the most energy saved at the largest loss to none saved.
+
+    Who may lose more than a corner saves at least as much: below a corner the boundary goes straight down.
+    """
+    if len(corners) == 0:
+        return np.empty((0, 2))
+    steps = [(corners[0, 0], bottom)]
+    for (saved, lost), (next_saved, _) in zip(corners, [*corners[1:], (0.0, 0.0)], strict=True):
+        steps += [(saved, lost), (next_saved, lost)]
+    return np.array(steps)

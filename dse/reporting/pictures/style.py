@@ -10,6 +10,7 @@ widths, so include pictures without scaling them.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from dse.errors import ConfigError, unknown_name
@@ -23,6 +24,9 @@ DASHES = ("-", "--", "-.", ":")
 
 FRONT_COLOR, EXACT_COLOR, POINTS_COLOR = BLUE, BLACK, VERMILLION
 DOMINATED_COLOR = "0.75"
+
+MOST_LOST_POINTS = 10.0
+"""Losses beyond are cut off where several fronts are drawn: they would squeeze the others into a line."""
 
 COLUMN_WIDTHS = {"one": 3.5, "two": 7.16}
 """Of a page, in inches."""
@@ -114,3 +118,24 @@ def width_inches(width: str | float) -> float:
             f"{MAX_WIDTH:g}. Centimeters are 2.54 to the inch"
         )
     return inches
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one of several is drawn."""
+
+    color: str
+    marker: str
+    dash: str
+
+
+def looks(n: int) -> list[Look]:
+    """Of `n` things on one picture, all different up to 28: colors first, then dashes.
+
+    >>> [look.color for look in looks(2)]
+    ['#0072b2', '#d55e00']
+    """
+    return [
+        Look(COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)], DASHES[i // len(COLORS) % len(DASHES)])
+        for i in range(n)
+    ]
