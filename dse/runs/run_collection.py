@@ -8,7 +8,7 @@ All accuracies are those of the report images, and losses are relative to the ex
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dse.config import RunConfig
 from dse.errors import RunError
-from dse.objectives import ACCURACY
+from dse.objectives import ACCURACY, REFERENCE_POINT
 from dse.pareto import attainment_surface, hypervolume
-from dse.runs.loop import REFERENCE_POINT
 from dse.runs.results import Run
-from dse.runs.run_status import FoundRun, find_runs, searched, spent
-from dse.runs.sweep_plan import label_of
+from dse.runs.run_groups import axes_of, is_seed
+from dse.runs.run_status import FoundRun, find_runs, searched, simulated, spent
 
 LOSSES = (0.5, 1.0, 2.0)
 """Percentage points at which savings are compared."""
@@ -42,7 +40,7 @@ class Collection:
         groups: those of them that tell experiments apart.
         fronts: one row a point of a run: run, the axes, then the columns of `front.csv` and accuracy_lost_points.
         runs: one row a run: run, the axes, hypervolume, saved_at_<loss>_pct, evaluations (on all images, as
-            budgets count), time_s (of the process that ended the search).
+            budgets count), n_images (simulated by the search), time_s (of the process that ended the search).
         statistics: one row a group: the groups' columns, n_runs, and of every figure of `runs` its median, q25 and q75.
         attainment: one row a corner: the groups' columns, share, n_attained (of n_runs), energy_saved_pct,
             accuracy_lost_points.
@@ -71,53 +69,32 @@ def collect_runs(path: Path) -> Collection:
     return collect(finished, n_unfinished=len(found) - len(finished))
 
 
-def collect(finished: list[FoundRun], *, n_unfinished: int = 0) -> Collection:
+def collect(finished: Sequence[FoundRun], *, n_unfinished: int = 0, losses: Sequence[float] = LOSSES) -> Collection:
     """Collects finished runs, wherever they lie; there is at least one, and their names differ.
+
+    Args:
+        finished: see `dse.runs.run_groups.finished_runs_at`.
+        n_unfinished: others, for the record.
+        losses: percentage points at which savings are compared.
 
     Raises:
         RunError: one cannot be read.
     """
-    labels = _labels(finished)
+    labels = axes_of(finished)
     axes = tuple(dict.fromkeys(axis for each in labels for axis in each))
-    groups = tuple(axis for axis in axes if not _is_seed(axis))
+    groups = tuple(axis for axis in axes if not is_seed(axis))
     fronts, rows = [], []
     for each, label in zip(finished, labels, strict=True):
         run = Run(each.directory)
         known = {"run": each.name} | {axis: label.get(axis, "") for axis in axes}
         front = front_with_losses(run)
         fronts.append(front.assign(**known)[[*known, *front.columns]])
-        rows.append(known | _figures(run, front))
+        rows.append(known | _figures(run, front, losses))
     table, runs = pd.concat(fronts, ignore_index=True), pd.DataFrame(rows)
     return Collection(
         axes=axes, groups=groups, fronts=table, runs=runs, statistics=statistics(runs, axes, groups),
         attainment=attainment(table, groups), n_unfinished=n_unfinished,
     )  # fmt: skip
-
-
-def _is_seed(axis: str) -> bool:
-    return axis.rpartition(".")[2] == "seed"
-
-
-def _labels(found: list[FoundRun]) -> list[Mapping[str, str]]:
-    """Of the axes of their sweep; of runs that belong to none, of the keys in which these differ."""
-    free = {run.name: run.directory for run in found if run.sweep is None}
-    differing = _differing({name: Run(directory).config for name, directory in free.items()})
-    return [differing[run.name] if run.sweep is None else run.labels for run in found]
-
-
-def _differing(configs: Mapping[str, RunConfig]) -> dict[str, dict[str, str]]:
-    """The keys, by their dotted names, whose values are not the same in all configurations."""
-    flat = {
-        name: {
-            f"{table}.{key}": value
-            for table, values in config.model_dump(mode="json", exclude={"execution"}).items()
-            for key, value in values.items()
-        }
-        for name, config in configs.items()
-    }
-    keys = next(iter(flat.values()), {})
-    several = [key for key in keys if len({repr(values[key]) for values in flat.values()}) > 1]
-    return {name: {key: label_of(values[key]) for key in several} for name, values in flat.items()}
 
 
 def front_with_losses(run: Run) -> pd.DataFrame:
@@ -139,14 +116,15 @@ def saved_at(front: pd.DataFrame, loss_points: float) -> float:
     return float(front.loc[within, "energy_saved_pct"].max())
 
 
-def _figures(run: Run, front: pd.DataFrame) -> dict[str, float]:
+def _figures(run: Run, front: pd.DataFrame, losses: Sequence[float]) -> dict[str, float]:
     F = np.column_stack([front["energy_rel"], ACCURACY.to_minimize(front["accuracy"])])
-    generations = run.directory.generations
+    generations, evaluations = run.directory.generations, searched(run.directory)
     return (
         {"hypervolume": hypervolume(F, REFERENCE_POINT)}
-        | {f"saved_at_{loss:g}_pct": saved_at(front, loss) for loss in LOSSES}
+        | {f"saved_at_{loss:g}_pct": saved_at(front, loss) for loss in losses}
         | {
-            "evaluations": spent(searched(run.directory)),
+            "evaluations": spent(evaluations),
+            "n_images": simulated(evaluations, run.manifest.n_images["search"]),
             "time_s": float(run.generations["time_s"].iloc[-1]) if generations.exists() else math.nan,
         }
     )

@@ -12,10 +12,9 @@ import pandas as pd
 
 from dse.config import RunConfig, load_config
 from dse.errors import DseError, RunError
-from dse.objectives import ACCURACY
+from dse.objectives import ACCURACY, REFERENCE_POINT
 from dse.pareto import hypervolume
 from dse.runs.journal import Evaluation, longest, read_journal
-from dse.runs.loop import REFERENCE_POINT
 from dse.runs.store import PLAN_FILE, RunDirectory
 from dse.runs.sweep_folder import State, SweepFolder, directory_state
 
@@ -138,6 +137,11 @@ def spent(evaluations: list[Evaluation]) -> float:
     """Images measured, in evaluations on all images; a race measures many designs on a part of them."""
     n_all = max((e.n_images for e in evaluations), default=0)
     return sum(e.n_images for e in evaluations) / n_all if n_all else float(len(evaluations))
+
+
+def simulated(evaluations: list[Evaluation], n_images: int) -> int:
+    """Images simulated for evaluations; those of the first journal format do not tell, and measured all `n_images`."""
+    return sum(e.n_images or n_images * (e.state == "ok") for e in evaluations)
 
 
 def hypervolume_of(evaluations: list[Evaluation]) -> float:
