@@ -54,3 +54,17 @@ ENERGY_REL = Objective("energy_rel", "1", "minimize")
 
 ACCURACY = Objective("accuracy", "1", "maximize", ideal=1.0)
 """Fraction of correct predictions; its minimized column is the accuracy loss `1 - accuracy`."""
+
+MEMORY_REL = Objective("memory_rel", "1", "minimize")
+"""Bytes of the weights relative to int8 without pruning, 1.0 = dense."""
+
+REFERENCE_POINT = (1.1, 1.0)
+"""Of the hypervolume: energy_rel and accuracy loss; fixed, so that runs can be compared."""
+
+REFERENCE_MEMORY = 1.1
+"""The third coordinate where memory is an objective."""
+
+
+def reference_point(n_objectives: int) -> tuple[float, ...]:
+    """That of two objectives, or of three with memory."""
+    return (*REFERENCE_POINT, REFERENCE_MEMORY)[:n_objectives]
