@@ -17,6 +17,8 @@ _HOMES = {
     "Run": "dse.runs.results",
     "axnn": "dse.api.neurons",
     "collect": "dse.api.sweeps",
+    "dataset_names": "dse.datasets.loading",
+    "doctor": "dse.api.installation",
     "evaluate": "dse.api.evaluate",
     "explore": "dse.api.explore",
     "export": "dse.api.export",
@@ -26,14 +28,19 @@ _HOMES = {
     "lut_conv2d": "dse.simulation.ops",
     "lut_linear": "dse.simulation.ops",
     "match": "dse.api.match",
+    "network_names": "dse.networks.zoo",
     "open_points": "dse.runs.point_set",
     "open_run": "dse.runs.results",
     "operating_points": "dse.api.operating_points",
     "resilience": "dse.api.neurons",
+    "show": "dse.api.results",
     "status": "dse.api.sweeps",
     "sweep": "dse.api.sweeps",
     "tolerances": "dse.api.tolerances",
 }
+
+_ROOMS = ("datasets", "multipliers", "networks")
+"""Packages whose names people use as `dse.datasets.Splits`."""
 
 __all__ = [
     "Cost",
@@ -45,6 +52,9 @@ __all__ = [
     "__version__",
     "axnn",
     "collect",
+    "dataset_names",
+    "datasets",
+    "doctor",
     "evaluate",
     "explore",
     "export",
@@ -54,35 +64,46 @@ __all__ = [
     "lut_conv2d",
     "lut_linear",
     "match",
+    "multipliers",
+    "network_names",
+    "networks",
     "open_points",
     "open_run",
     "operating_points",
     "resilience",
+    "show",
     "status",
     "sweep",
     "tolerances",
 ]
 
 if TYPE_CHECKING:
+    from dse import datasets, multipliers, networks
     from dse.api.evaluate import evaluate
     from dse.api.explore import explore
     from dse.api.export import export
     from dse.api.finetune import finetune
+    from dse.api.installation import doctor
     from dse.api.match import match
     from dse.api.neurons import axnn, resilience
     from dse.api.operating_points import operating_points
+    from dse.api.results import show
     from dse.api.sweeps import collect, status, sweep
     from dse.api.tolerances import tolerances
+    from dse.datasets.loading import dataset_names
     from dse.errors import DseError
     from dse.exported.reader import ExportedNetwork, load_exported
     from dse.multipliers.library import Library, load_library
     from dse.multipliers.multiplier import Cost, Multiplier
+    from dse.networks.zoo import network_names
     from dse.runs.point_set import open_points
     from dse.runs.results import Run, open_run
     from dse.simulation.ops import lut_conv2d, lut_linear
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"dse.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'dse' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
@@ -91,4 +112,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, *_ROOMS})

@@ -8,7 +8,15 @@ from difflib import get_close_matches
 
 
 class DseError(Exception):
-    """Root of every error that dse raises on purpose."""
+    """Root of every error that dse raises on purpose.
+
+    >>> import dse
+    >>> try:
+    ...     dse.open_run("runs/nothing")
+    ... except dse.DseError as error:
+    ...     print(error)
+    runs/nothing is not a directory: expected a run directory. Make one with `dse explore --out runs/nothing`
+    """
 
 
 class ConfigError(DseError, ValueError):

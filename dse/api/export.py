@@ -36,6 +36,12 @@ def export(
 
     Raises:
         DseError: what cannot be found or exported; the message says which part of it.
+
+    >>> import dse
+    >>> run = dse.explore(population_size=8, generations=2, out="runs/digits")
+    >>> found = dse.export(run.path, point=0)
+    >>> sorted(path.name for path in (run.path / "exported").iterdir())
+    ['point_0.json', 'point_0.npz']
     """
     from dse.runs.exporting import export_points
     from dse.runs.preparation import Inputs

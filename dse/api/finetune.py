@@ -85,6 +85,13 @@ def finetune(
 
     Raises:
         DseError: what cannot be found, loaded or learn; the message says what to do.
+
+    >>> import dse
+    >>> run = dse.explore(population_size=8, generations=2, out="runs/digits")
+    >>> found = dse.finetune(run, points=0, epochs=1, validation_images=100)
+    >>> found.table[["point", "accuracy_untuned", "accuracy"]].round(1)
+       point  accuracy_untuned  accuracy
+    0      0               1.0       1.0
     """
     settings = FinetuningSettings(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, affine_learning_rate=affine_learning_rate,

@@ -39,6 +39,13 @@ def match(
 
     Raises:
         DseError: what cannot be found or loaded, or a saving that no design reaches.
+
+    >>> import dse
+    >>> few = dse.load_library("builtin").select(names=["u8_bam_v8_h3", "u8_trunc5", "u8_exact"])
+    >>> run = dse.explore(library=few, population_size=6, generations=1, out="runs/few")
+    >>> designs = dse.match(run, energy_saved=[30], library=few)
+    >>> bool(designs["energy_saved_pct"].iloc[0] >= 30)
+    True
     """
     from dse.runs.matching import match_designs
     from dse.runs.preparation import Inputs

@@ -87,6 +87,13 @@ def resilience(
 
     Raises:
         DseError: what cannot be found, loaded or differentiated; the message says what to do.
+
+    >>> import dse
+    >>> found = dse.resilience(network="digits_cnn", dataset="digits", images=50, out="runs/resilience")
+    >>> found.to_dataframe()[["layer", "neuron", "rank"]].head(2)
+            layer  neuron  rank
+    0  features.0       0  ...
+    1  features.0       1  ...
     """
     given = {name: value for name, value in locals().items() if name in RESILIENCE_OPTIONS and value is not None}
     given, objects = objects_apart(given)
@@ -219,6 +226,13 @@ def axnn(
     Raises:
         DseError: what cannot be found, loaded or resolved, and a network without gradients; the message says what to
             do.
+
+    >>> import dse
+    >>> small = {"training_images": 64, "validation_images": 200, "group_share": 0.5, "smallest_share": 0.5}
+    >>> found = dse.axnn(network="digits_cnn", dataset="digits", bounds=[5.0], levels=[4], **small, out="runs/axnn")
+    >>> found.bounds[["bound_pct", "energy_rel", "neurons_8", "neurons_4"]].round(2)
+       bound_pct  energy_rel  neurons_8  neurons_4
+    0        5.0        0.34          0         90
     """
     given = {name: value for name, value in locals().items() if name in AXNN_OPTIONS and value is not None}
     given, objects = objects_apart(given)

@@ -54,6 +54,12 @@ def operating_points(
 
     Raises:
         DseError: settings that make no sense, a floor that the exact network misses, or points that tie.
+
+    >>> import dse
+    >>> run = dse.explore(population_size=8, generations=2, out="runs/digits")
+    >>> chosen = dse.operating_points(run, multipliers=2, points=2)
+    >>> len(chosen.multipliers), chosen.table["energy_saved_pct"].is_monotonic_increasing
+    (2, True)
     """
     settings = PointSettings(
         n_multipliers=multipliers,

@@ -20,7 +20,12 @@ def sweep(
     sweep_file: str | Path,
     *,
     jobs: int = 1,
-    slurm: "SlurmOptions | None" = None,
+    cluster: str | None = None,
+    partition: str | None = None,
+    walltime: str | None = None,
+    memory: str | None = None,
+    cpus: int | None = None,
+    parallelism: int | None = None,
     out: str | Path | None = None,
     watch: "RunsObserver | None" = None,
 ) -> "pd.DataFrame":
@@ -32,7 +37,12 @@ def sweep(
     Args:
         sweep_file: TOML, see `dse.runs.sweep_plan`.
         jobs: runs at a time on this machine, which share the cores.
-        slurm: submit the runs as a job array instead, and return at once; those in SLURM's queue are left there.
+        cluster: `slurm`: submit the runs as a job array instead, and return at once; those in its queue are left there.
+        partition: of the cluster; its default otherwise.
+        walltime: of each run there, as `24:00:00`, the default.
+        memory: of each run there, as `4GB`, the default.
+        cpus: cores of each run there; 1 by default.
+        parallelism: runs at a time there; 50 by default.
         out: the sweep's directory; by default below `runs/`, named after the file.
         watch: told how it goes on.
 
@@ -42,11 +52,21 @@ def sweep(
     Raises:
         ConfigError: what is wrong with the file.
         RunError: the directory is in use, foreign, or holds runs of the same names with another configuration.
+
+    >>> import dse
+    >>> from pathlib import Path
+    >>> axes = "sweep = {search.seed = [0], search.generations = [1], search.population_size = [6]}"
+    >>> n_characters = Path("seeds.toml").write_text(axes)
+    >>> dse.sweep("seeds.toml")["state"].tolist()  # runs/seeds holds the run
+    ['finished']
     """
     from dse.runs.run_status import status_table
     from dse.runs.store import RunDirectory, RunLock
     from dse.runs.sweep_execution import SilentRuns, run_locally
 
+    slurm = slurm_options(
+        cluster, partition=partition, walltime=walltime, memory=memory, cpus=cpus, parallelism=parallelism
+    )
     plan, folder = _planned(sweep_file, out)
     names, watch = [run.name for run in plan.runs], watch or SilentRuns()
     with RunLock(RunDirectory(folder.path)):
@@ -56,6 +76,35 @@ def sweep(
         else:
             _submit(folder, names, slurm, watch)
     return status_table(folder.path)
+
+
+def slurm_options(
+    cluster: str | None,
+    *,
+    partition: str | None = None,
+    walltime: str | None = None,
+    memory: str | None = None,
+    cpus: int | None = None,
+    parallelism: int | None = None,
+) -> "SlurmOptions | None":
+    """What the arguments of `sweep` ask a cluster for; None: they ask for none.
+
+    Raises:
+        ConfigError: an unknown cluster, a value that makes no sense, or one without a cluster.
+    """
+    from dse.runs.sweep_slurm import SlurmOptions
+
+    options = {
+        "partition": partition, "walltime": walltime, "memory": memory, "cpus": cpus, "parallelism": parallelism,
+    }  # fmt: skip
+    given = {name: value for name, value in options.items() if value is not None}
+    if cluster is None and given:
+        raise ConfigError(f"--{next(iter(given))} is for clusters: add --cluster slurm, or leave it out")
+    if cluster not in (None, "slurm"):
+        raise ConfigError(
+            f"--cluster {cluster}: expected slurm. Other batch systems: dse explore --cluster, run by run"
+        )
+    return None if cluster is None else SlurmOptions(**given)
 
 
 def _submit(folder: "SweepFolder", names: list[str], slurm: "SlurmOptions", watch: "RunsObserver") -> None:
@@ -134,7 +183,20 @@ def default_path(sweep_file: str | Path) -> Path:
 
 
 def status(path: str | Path) -> "pd.DataFrame":
-    """Where every run of a sweep, or below any folder, stands; see `dse.runs.run_status.status_table`."""
+    """Where every run of a sweep, or below any folder, stands.
+
+    Args:
+        path: of a sweep, or of any folder that holds runs; they may be running.
+
+    Returns:
+        One row a run; see `dse.runs.run_status.status_table`.
+
+    >>> import dse
+    >>> for seed in (0, 1):
+    ...     run = dse.explore(population_size=6, generations=1, seed=seed, out=f"runs/two/{seed}")
+    >>> dse.status("runs/two")["state"].tolist()
+    ['finished', 'finished']
+    """
     from dse.runs.run_status import status_table
 
     return status_table(Path(path))
@@ -153,6 +215,13 @@ def collect(path: str | Path, *, out: str | Path | None = None) -> "Collection":
 
     Raises:
         RunError: no run is finished, or one is damaged.
+
+    >>> import dse
+    >>> for seed in (0, 1):
+    ...     run = dse.explore(population_size=6, generations=1, seed=seed, out=f"runs/two/{seed}")
+    >>> found = dse.collect("runs/two")
+    >>> len(found.runs), len(found.statistics)
+    (2, 1)
     """
     from dse.files import replace_file
     from dse.reporting.attainment import attainment_data, attainment_png

@@ -76,6 +76,11 @@ def tolerances(
     Returns:
         Everything finished in the directory, by rising coefficient. Trained weights are files there,
         `weights_<coefficient>.pt`, for `explore(weights=...)`.
+
+    >>> import dse
+    >>> (found,) = dse.tolerances(network="digits_cnn", dataset="digits", coefficients=[0.2], out="runs/tolerances")
+    >>> dict(zip(found.layers, found.sigma.round(1).tolist()))
+    {'features.0': ..., 'linear': ...}
     """
     given = {name: value for name, value in locals().items() if name in TOLERANCE_OPTIONS and value is not None}
     given, objects = objects_apart(given)

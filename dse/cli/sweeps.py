@@ -1,15 +1,11 @@
 """Commands about many runs; see `cli`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dse.cli.options import EXECUTION, Format, FormatOption, option, terminable
-from dse.errors import ConfigError
-
-if TYPE_CHECKING:
-    from dse.runs.sweep_slurm import SlurmOptions
 
 CLUSTER = "Cluster"
 """A panel of the help text."""
@@ -45,28 +41,16 @@ def sweep(
     from dse.api import sweeps as api_sweeps
     from dse.reporting.terminal_sweeps import RunsWatch, print_preview, print_status
 
-    given = {"partition": partition, "walltime": walltime, "memory": memory, "cpus": cpus, "parallelism": parallelism}
-    slurm = _slurm_options(cluster, {name: value for name, value in given.items() if value is not None})
+    asked = {"partition": partition, "walltime": walltime, "memory": memory, "cpus": cpus, "parallelism": parallelism}
     if dry_run:
+        slurm = api_sweeps.slurm_options(cluster, **asked)
         print_preview(api_sweeps.preview(sweep_file, slurm=slurm, out=out), output_format)
         return
     with terminable("everything measured is kept", at_once=True):
-        table = api_sweeps.sweep(sweep_file, jobs=jobs, slurm=slurm, out=out, watch=RunsWatch())
+        table = api_sweeps.sweep(sweep_file, jobs=jobs, cluster=cluster, **asked, out=out, watch=RunsWatch())
     print_status(table, output_format)
-    if slurm is None and (table["state"] != "finished").any():
+    if cluster is None and (table["state"] != "finished").any():
         raise typer.Exit(EXIT_UNFINISHED)
-
-
-def _slurm_options(cluster: str | None, given: dict[str, Any]) -> "SlurmOptions | None":
-    from dse.runs.sweep_slurm import SlurmOptions
-
-    if cluster is None and given:
-        raise ConfigError(f"--{next(iter(given))} is for clusters: add --cluster slurm, or leave it out")
-    if cluster not in (None, "slurm"):
-        raise ConfigError(
-            f"--cluster {cluster}: expected slurm. Other batch systems: dse explore --cluster, run by run"
-        )
-    return None if cluster is None else SlurmOptions(**given)
 
 
 def status(

@@ -39,6 +39,13 @@ def load_exported(path: str | Path, *, backend: str = "auto") -> "ExportedNetwor
 
     Raises:
         NetworkError: files that are missing, damaged, no exported network or of another version of the schema.
+
+    >>> import dse
+    >>> run = dse.explore(population_size=8, generations=2, out="runs/digits")
+    >>> files = dse.export(run.path, point=0)
+    >>> network = dse.load_exported("runs/digits/exported/point_0")
+    >>> len(network.layers), network.points["accuracy"].tolist() == run.front["accuracy"][:1].tolist()
+    (5, True)
     """
     where = str(file_paths(path)[1].with_suffix(""))
     document, arrays = unpack(*read_files(path), where)
@@ -59,6 +66,13 @@ class ExportedNetwork:
 
     Raises:
         NetworkError: content that does not fit together.
+
+    >>> import dse
+    >>> run = dse.explore(population_size=8, generations=2, out="runs/digits")
+    >>> files = dse.export(run.path, point=0)
+    >>> network = dse.load_exported("runs/digits/exported/point_0")
+    >>> network(dse.datasets.load_splits("digits", n_search=100).search.images[:3]).shape
+    torch.Size([3, 10])
     """
 
     def __init__(

@@ -33,6 +33,13 @@ class Library(Sequence[Multiplier]):
 
     Equal tables of one technology are merged: the first name stays, the others become aliases, and the cheapest cost is
     kept. Names are unique inside a library: a second table of the same name is listed as `NAME@KEY` (six hex digits).
+
+    >>> cheap, dear = (Cost(power, "mW", technology="45 nm", source="synthesis") for power in (0.5, 2.0))
+    >>> exact = Multiplier.from_function("exact", lambda a, b: a * b, is_signed=False, cost=dear)
+    >>> even = Multiplier.from_function("even", lambda a, b: a * (b & ~1), is_signed=False, cost=cheap)
+    >>> library = Library([exact, even], name="mine")
+    >>> library.names, library.energy_rel, library["exact"].is_exact
+    (('even', 'exact'), array([0.25, 1.  ]), True)
     """
 
     def __init__(self, multipliers: Iterable[Multiplier], *, name: str = "") -> None:
@@ -279,6 +286,10 @@ def load_library(
 
     Raises:
         MultiplierError: nothing there, or a file that does not hold a table.
+
+    >>> library = load_library("builtin", is_signed=False)
+    >>> len(library), library.technology, library.select(names=["u8_drum4", "u8_exact"]).names
+    (37, 'unit-gate', ('u8_drum4', 'u8_exact'))
     """
     from dse.multipliers.readers import formats, plugins, table_directory
 

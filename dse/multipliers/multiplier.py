@@ -37,6 +37,9 @@ class Cost:
         clock_mhz: clock of a power figure, None where the source does not say.
         area_um2: cell area, None if unknown.
         delay_ns: critical path, None if unknown.
+
+    >>> Cost(0.391, "mW", technology="PDK45 45 nm", source="synthesis report").scale
+    ('PDK45 45 nm', 'mW', None)
     """
 
     value: float
@@ -99,6 +102,10 @@ class Multiplier:
         aliases: further names of the same table.
         published: error metrics as printed by the source (`mae_pct`, ...), possibly rounded.
         origin: file or definition the table comes from.
+
+    >>> half = Multiplier.from_function("no_lsb", lambda a, b: (a & ~1) * b, is_signed=False)
+    >>> half.table[3, 5].item(), half.error[3, 5].item(), half.is_exact
+    (10, -5, False)
     """
 
     name: str

@@ -37,7 +37,11 @@ _ZOO = {
 
 
 def network_names() -> list[str]:
-    """Names of the zoo, sorted."""
+    """Names of the zoo, sorted: what `network` may be besides `MODULE:FUNCTION` and a `torch.nn.Module`.
+
+    >>> "digits_cnn" in network_names()
+    True
+    """
     return sorted(_ZOO)
 
 

@@ -216,6 +216,12 @@ def open_points(path: str | Path) -> PointSet:
 
     Raises:
         RunError: it holds none, or they are not finished, or their run is gone.
+
+    >>> import dse
+    >>> run = dse.explore(population_size=8, generations=2, out="runs/digits")
+    >>> chosen = dse.operating_points(run, multipliers=2, points=2)
+    >>> open_points(chosen.path).multipliers == chosen.multipliers
+    True
     """
     directory = PointsDirectory(Path(path))
     record = directory.read()

@@ -24,6 +24,11 @@ def open_run(path: str | Path) -> "Run":
 
     Raises:
         RunError: the directory holds no run.
+
+    >>> import dse
+    >>> run = dse.explore(population_size=8, generations=2, out="runs/digits")
+    >>> dse.open_run("runs/digits").front.equals(run.front)
+    True
     """
     directory = RunDirectory(Path(path))
     if not directory.resolved.exists():
@@ -50,7 +55,18 @@ def read_run_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 class Run:
-    """A run directory as pandas tables; each is read once, when first asked for."""
+    """A run directory as pandas tables; each is read once, when first asked for.
+
+    >>> import dse
+    >>> run = dse.explore(population_size=8, generations=2, out="runs/digits")
+    >>> run.front[["point", "energy_saved_pct", "accuracy", "is_exact"]].tail(1)
+       point  energy_saved_pct  accuracy  is_exact
+    ...    0.0  0.99...      True
+    >>> run.generations["n_eval"].tolist()
+    [8, 16]
+    >>> run.evaluations["split"].unique().tolist()
+    ['search', 'report']
+    """
 
     def __init__(self, directory: RunDirectory) -> None:
         self.directory = directory

@@ -229,6 +229,10 @@ def lut_linear(
 
     Raises:
         ShapeError, MultiplierError: as in `lut_conv2d`.
+
+    >>> x, w = torch.tensor([[3, 5]], dtype=torch.uint8), torch.tensor([[2, 4], [1, 7]], dtype=torch.uint8)
+    >>> lut_linear(x, w, np.multiply.outer(np.arange(256), np.arange(256)).astype(np.int32)).tolist()
+    [[26, 38]]
     """
     if w.dim() != 2 or x.dim() < 1 or x.shape[-1] != w.shape[1]:
         raise ShapeError(f"expected x [..., in] and w [out, in], got {list(x.shape)} and {list(w.shape)}")
