@@ -3,7 +3,10 @@
 A signal only sets a flag. Loops look at it where all that is done is on disk, and nowhere else.
 """
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,6 +14,11 @@ from typing import TypeVar
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 """What batch systems send before they kill."""
+
+POLL_S = 1.0
+"""How often a worker looks whether the process that started it is still there."""
+
+EXIT_ORPHANED = 1
 
 Item = TypeVar("Item")
 
@@ -75,6 +83,14 @@ def on_signals(*, at_once: bool = False) -> Iterator[None]:
 
 
 def leave_to_driver() -> None:
-    """In a worker process: the process that gave it work decides when it ends."""
+    """In a worker process: the process that started it decides when it ends, and takes it along when it dies itself."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_after, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_after(driver: int) -> None:
+    """Whose parent dies is given another one."""
+    while os.getppid() == driver:
+        time.sleep(POLL_S)
+    os._exit(EXIT_ORPHANED)

@@ -137,7 +137,7 @@ class Attempt:
 
     def _outcome(self, code: int) -> Outcome:
         time_s = time.monotonic() - self._begin
-        if self._folder.run(self.name).is_finished:
+        if self._folder.is_done(self.name):
             return Outcome("finished", time_s=time_s)
         if self.is_asked_to_end or code in (0, 130, -signal.SIGTERM, -signal.SIGINT):
             return Outcome("interrupted", time_s=time_s)
@@ -191,7 +191,7 @@ def run_locally(
     if jobs < 1:
         raise ConfigError(f"jobs is {jobs}: expected 1 or more")
     observer = observer or SilentRuns()
-    waiting = [name for name in names if folder.state(name) != "finished"]
+    waiting = [name for name in names if not folder.is_done(name)]
     observer.on_start(len(names), len(names) - len(waiting))
     slots = _Slots(folder, jobs, command, observer)
     try:
@@ -223,7 +223,7 @@ class _Slots:
                 if name not in self._elsewhere:
                     self._observer.on_elsewhere(name, holders[name])
                 self._elsewhere[name] = holders[name]
-            elif self._elsewhere.pop(name, None) is not None and self._folder.run(name).is_finished:
+            elif self._elsewhere.pop(name, None) is not None and self._folder.is_done(name):
                 self._observer.on_outcome(name, Outcome("finished"))
             elif len(self.active) + n_here < self._n_slots:
                 self._start(name)

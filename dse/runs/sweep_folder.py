@@ -76,7 +76,7 @@ class SweepFolder:
         refuse_other_kinds(self.path, PLAN_FILE)
         for run in plan.runs:
             if self.run(run.name).resolved.exists():
-                self.run(run.name).check_same(run.config)
+                self.run(run.name).check_same(run.config, may_move=True)
 
     def claim(self, plan: SweepPlan) -> None:
         """Writes what belongs to the plan; call it while holding the lock of the directory.
@@ -119,6 +119,17 @@ class SweepFolder:
             if path.exists():
                 return load_config(path)
         return None
+
+    def is_done(self, name: str) -> bool:
+        """Whether there is nothing left to do for a run.
+
+        One that is finished, but whose weights, data or library are looked for elsewhere now, is done once more by the
+        ordinary command: that compares their hashes and measures nothing.
+        """
+        run = self.run(name)
+        if not (run.is_finished and run.resolved.exists() and self.run_file(name).exists()):
+            return run.is_finished
+        return run.is_made_from(load_config(self.run_file(name)))
 
     def read_outcome(self, name: str) -> Outcome | None:
         """How the last attempt at a run ended; `None` where that is unknown."""

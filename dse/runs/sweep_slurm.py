@@ -141,12 +141,12 @@ def read_jobs(folder: SweepFolder) -> dict[str, str]:
 
 
 def to_submit(folder: SweepFolder, names: Sequence[str]) -> list[str]:
-    """Those of some runs that are neither finished, nor running, nor in SLURM's queue."""
+    """Those of some runs that are neither done, nor running, nor in SLURM's queue."""
     jobs, queue = read_jobs(folder), queued_jobs()
     return [
         name
         for name in names
-        if not folder.run(name).is_finished
+        if not folder.is_done(name)
         and lock_holder(folder.run(name).path) is None
         and jobs.get(name) not in queue
     ]

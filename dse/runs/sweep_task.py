@@ -48,7 +48,7 @@ def do_run(folder: SweepFolder, name: str, command: Command = explore_command) -
     Returns:
         The exit code: 0 where the run is finished, or was interrupted as asked.
     """
-    if folder.run(name).is_finished:
+    if folder.is_done(name):
         return 0
     holder = lock_holder(folder.run(name).path)
     if holder is not None:

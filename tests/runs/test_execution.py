@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from dse import stopping
@@ -287,3 +289,35 @@ def test_torch_is_not_imported_for_nothing(assignments):
     had = "torch" in sys.modules
     evaluate_batch(FakeEvaluator(), assignments)
     assert ("torch" in sys.modules) == had
+
+
+ORPHANS = """
+import sys, time
+import numpy as np
+from dse.runs.execution import LocalExecutor
+from dse.testing.fakes import FakeEvaluator
+
+class Slow(FakeEvaluator):
+    def correct(self, assignments, start, stop):
+        open(sys.argv[1] + f"/{os.getpid()}", "w").close()
+        time.sleep(60)
+        return super().correct(assignments, start, stop)
+
+import os
+with LocalExecutor(2, 1) as executor:
+    executor.run(Slow(), np.zeros((2, 4), dtype=np.int64), print)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs process numbers of parents")
+def test_workers_end_with_a_driver_that_is_killed(tmp_path):
+    driver = subprocess.Popen([sys.executable, "-c", ORPHANS, str(tmp_path)])
+    while len(workers := [int(path.name) for path in tmp_path.iterdir()]) < 2:
+        assert driver.poll() is None
+        time.sleep(0.05)
+    driver.kill()
+    driver.wait()
+    end = time.monotonic() + 30
+    while any(map(psutil.pid_exists, workers)):
+        assert time.monotonic() < end
+        time.sleep(0.1)

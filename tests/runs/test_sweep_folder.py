@@ -43,6 +43,22 @@ def test_claiming_again_leaves_files_alone_and_keeps_former_runs(folder):
     assert [row["name"] for row in folder.rows()] == ["seed_5", "seed_1"]
 
 
+def test_a_run_whose_weights_lie_elsewhere_is_done_once_more(tmp_path):
+    text = "[network]\nweights = '{}'\n[sweep]\nsearch.seed = [0]"
+    folder = SweepFolder(tmp_path)
+    with RunLock(RunDirectory(tmp_path)):
+        folder.claim(parse_plan(text.format("/a/w.pt")))
+        directory = begin(folder, parse_plan(text.format("/a/w.pt")).runs[0])
+        assert not folder.is_done("seed_0")
+        directory.front.write_text("point\n")
+        assert folder.is_done("seed_0")
+        folder.claim(parse_plan(text.format("/b/w.pt")))
+    assert folder.state("seed_0") == "finished"
+    assert not folder.is_done("seed_0")  # `dse explore` compares hashes, and says where things are now
+    directory.claim(parse_plan(text.format("/b/w.pt")).runs[0].config)
+    assert folder.is_done("seed_0")
+
+
 def test_states(folder):
     name = FIRST.name
     assert folder.state(name) == "waiting"
