@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 import dse
 from dse.config import load_config
 from dse.pareto import front_indices, hypervolume
-from dse.runs.loop import REFERENCE_POINT
+from dse.objectives import REFERENCE_POINT
 from dse.runs.preparation import Inputs, prepare
 
 STAGE = Path(__file__).parent / "runs" / "search_benchmark.toml"

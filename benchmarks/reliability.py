@@ -1,9 +1,8 @@
-"""What happens to runs whose process is killed, whose disk fails, whose files are damaged; and what the engine costs.
+"""What happens to runs whose process is killed, whose disk fails, whose files are damaged.
 
     python benchmarks/reliability.py kills --number 200
     python benchmarks/reliability.py failures --number 200
     python benchmarks/reliability.py fuzz --number 100000
-    python benchmarks/reliability.py overhead
 
 Each prints a table, writes it to `results/reliability/`, and ends with exit code 1 where something was lost. Needs
 nothing but the embedded example.
@@ -12,7 +11,7 @@ nothing but the embedded example.
 command fails (the disk is full from then on, no permission, an input/output error, or the process dies with half of the
 write done), then the command is repeated. Both compare results with those of an undisturbed command, byte for byte, and
 look in the journals for evaluations that were lost or measured twice. `fuzz`: readers get damaged files; whatever comes
-out that is no `DseError` is counted. `overhead`: time and memory of the engine beside the evaluations.
+out that is no `DseError` is counted.
 """
 
 import argparse
@@ -20,7 +19,6 @@ import contextlib
 import logging
 import os
 import random
-import resource
 import shutil
 import signal
 import sys
@@ -40,10 +38,8 @@ import pytest
 import torch  # noqa: F401  once, for all processes that are forked
 
 from dse.cli import main as command
-from dse.config import parse_config
 from dse.errors import DseError
-from dse.runs.journal import Evaluation, Journal, pack_hits, read_journal
-from dse.runs.runner import run
+from dse.runs.journal import read_journal
 from dse.testing.fakes import FakeEvaluator, use_fakes
 from dse.testing.faults import KINDS, Died, Faults
 
@@ -382,106 +378,17 @@ def fuzz_one(reader: Any, folder: Path, number: int, seed: int) -> dict[str, Any
     return {"reader": reader.name, "inputs": counts.total(), **counts, "time_s": time.monotonic() - begin}
 
 
-def memory_mb() -> float:
-    """Of this process, resident."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
-
-
-@dataclass(frozen=True)
-class Sleeping(FakeEvaluator):
-    """Takes 1 s for an assignment on all images, and writes down for how long it slept."""
-
-    times: str = ""
-
-    def correct(self, assignments: np.ndarray, start: int, stop: int) -> np.ndarray:
-        begin = time.perf_counter()
-        time.sleep(len(assignments) * (stop - start) / self.n_images)
-        with open(self.times, "a") as file:
-            file.write(f"{time.perf_counter() - begin}\n")
-        return super().correct(assignments, start, stop)
-
-
-def search_with(evaluator: FakeEvaluator, path: Path, text: str) -> tuple[float, float]:
-    """Seconds that a search takes with an evaluator of its own, and seconds of computing in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        use_fakes(patch, evaluator)
-        begin, begin_cpu = time.monotonic(), time.process_time()
-        run(parse_config(text), path)
-        return time.monotonic() - begin, time.process_time() - begin_cpu
-
-
-def engine_share(path: Path, options: str, jobs: int) -> float:
-    """Percent of the time of 1 s evaluations that this process computes; what the machine does meanwhile is no part of
-    it (what the stand-in computes is)."""
-    text = f"[search]\npopulation_size = 16\ngenerations = 3\n{options}\n[execution]\njobs = {jobs}\nthreads = 1"
-    search_with(FakeEvaluator(n_images=100), path / "warm", text)  # imports, and processes that stay
-    times = path / "times"
-    total_s, computed_s = search_with(Sleeping(n_images=100, times=str(times)), path / "run", text)
-    slept_s = sum(map(float, times.read_text().split())) / jobs
-    print(f"jobs = {jobs}: {total_s:.2f} s, evaluations {slept_s:.2f} s, computed {computed_s:.2f} s", flush=True)
-    return 100 * computed_s / slept_s
-
-
-def replay_s(path: Path) -> float:
-    """Seconds of computing to continue a search of 200 generations of which everything is in the journal."""
-    text = "[search]\npopulation_size = 50\ngenerations = 200\ninitial = 'random'\nsurrogate = false\nracing = false"
-    evaluator = FakeEvaluator(12, 5, n_images=100)
-    search_with(evaluator, path, text)
-    (path / "front.csv").unlink()
-    return search_with(evaluator, path, text)[1]
-
-
-def of_journal(path: Path, n: int) -> list[tuple[str, float, float]]:
-    """Evaluations of 20 layers on 1,000 images each, in batches of 100: memory to keep them, time to open them."""
-    rng = np.random.default_rng(0)
-    assignments, hits = rng.integers(0, 40, (n, 20)).tolist(), rng.random((100, 1000)) < 0.5
-    texts = [pack_hits(row) for row in hits]
-    one = Evaluation("search", (), "f" * 64, 0.5, energy_rel=0.5, n_images=1000)
-    with Journal(path) as journal:
-        before = memory_mb()  # the assignments asked for are there already
-        for start_at in range(0, n, 100):
-            rows = assignments[start_at : start_at + 100]
-            journal.append(replace(one, assignment=tuple(row), hits=texts[i]) for i, row in enumerate(rows))
-        grown = memory_mb() - before
-    del assignments, journal
-    begin = time.process_time()
-    with Journal(path) as journal:
-        opened_s, n_found = time.process_time() - begin, len(journal)
-    print(f"{n_found} evaluations, {path.stat().st_size / 1e6:.0f} MB", flush=True)
-    return [("opening 100,000 evaluations, s", opened_s, 5.0), ("memory for 100,000 evaluations, MB", grown, 200.0)]
-
-
-def overhead() -> tuple[pd.DataFrame, bool]:
-    """What the engine costs, with the limits that it must keep."""
-    plain = "initial = 'random'\nsurrogate = false\nracing = false"
-    with tempfile.TemporaryDirectory() as place:
-        for name in ("plain", "jobs", "full"):
-            Path(place, name).mkdir()
-        rows = [
-            ("engine beside 1 s evaluations, plain, %", engine_share(Path(place, "plain"), plain, 1), 5.0),
-            ("engine beside 1 s evaluations, plain, 2 processes, %", engine_share(Path(place, "jobs"), plain, 2), 5.0),
-            ("engine beside 1 s evaluations, all of it, %", engine_share(Path(place, "full"), "", 1), 5.0),
-            ("replaying 200 generations of 50, s", replay_s(Path(place, "replay")), 10.0),
-            *of_journal(Path(place, "journal"), 100_000),
-        ]
-    table = pd.DataFrame(rows, columns=["what", "measured", "limit"])
-    return table, bool((table["measured"] < table["limit"]).all())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["kills", "failures", "fuzz", "overhead"])
+    parser.add_argument("what", choices=["kills", "failures", "fuzz"])
     parser.add_argument("--number", type=int, help="of kills, failures or inputs; default 200, 200, 100000")
     parser.add_argument("--seed", type=int, default=0, help="of moments and inputs")
     parser.add_argument("--only", default="", help="fuzz readers with this in their name")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     numbers = {"kills": 200, "failures": 200, "fuzz": 100_000}
-    if options.what == "overhead":
-        table, is_good = overhead()
-    else:
-        do = {"kills": kills, "failures": failures, "fuzz": partial(fuzz, only=options.only)}[options.what]
-        table, is_good = do(options.number or numbers[options.what], options.seed)
+    do = {"kills": kills, "failures": failures, "fuzz": partial(fuzz, only=options.only)}[options.what]
+    table, is_good = do(options.number or numbers[options.what], options.seed)
     print(table.to_string(index=False))
     options.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(options.out / f"{options.what}.csv", index=False, float_format="%.4g")

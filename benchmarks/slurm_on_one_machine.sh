@@ -8,7 +8,8 @@
 #     benchmarks/slurm_on_one_machine.sh stop
 #
 # `slurm_on_one_machine.sh search` starts it, searches on it through dask-jobqueue while one of the two jobs is canceled,
-# compares the front with that of a search without it, and stops it.
+# compares the front with that of a search without it, and stops it. `slurm_on_one_machine.sh sweep` likewise submits
+# results/sweep_example as an array of jobs, cancels one of them, repeats the command, and compares all fronts.
 set -euo pipefail
 
 cpus=${SLURM_TEST_CPUS:-2}
@@ -96,7 +97,33 @@ search() {
     echo "a search on SLURM, one of its jobs canceled: same front as without ($(wc -l < "$work/slurm/front.csv") lines)"
 }
 
+sweep() {
+    local file front
+    file=$(cd "$(dirname "$0")/.." && pwd)/results/sweep_example/sweep.toml
+    work=$(mktemp -d)
+    trap 'stop; rm -rf "$work"' EXIT
+    eval "$(start)"
+    python -m dse sweep "$file" --out "$work/here" > "$work/here.log" 2>&1
+    array() {
+        python -m dse sweep "$file" --out "$work/slurm" --cluster slurm --partition short --walltime 00:30:00 \
+            --memory 2GB >> "$work/slurm.log" 2>&1 || { cat "$work/slurm.log" >&2; exit 1; }
+    }
+    array
+    while ! squeue -h -t R -o %i | grep -q .; do sleep 0.5; done
+    sleep 4
+    scancel "$(squeue -h -r -t R -o %i | head -1)"
+    while squeue -h | grep -q .; do sleep 1; done
+    python -m dse status "$work/slurm" >&2
+    array
+    while squeue -h | grep -q .; do sleep 1; done
+    squeue -a -t all -o "%i %j %T" >&2
+    for front in "$work"/here/*/front.csv; do
+        cmp "$front" "$work/slurm/$(basename "$(dirname "$front")")/front.csv"
+    done
+    echo "a sweep as an array on SLURM, one job canceled: the same $(ls "$work"/slurm/*/front.csv | wc -l) fronts as here"
+}
+
 case "${1:-}" in
-    start | stop | search) "$1" ;;
-    *) echo "usage: $0 start|stop|search" >&2; exit 2 ;;
+    start | stop | search | sweep) "$1" ;;
+    *) echo "usage: $0 start|stop|search|sweep" >&2; exit 2 ;;
 esac
