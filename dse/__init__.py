@@ -17,6 +17,7 @@ _HOMES = {
     "Run": "dse.runs.results",
     "axnn": "dse.api.neurons",
     "collect": "dse.api.sweeps",
+    "compare": "dse.api.compare",
     "dataset_names": "dse.datasets.loading",
     "doctor": "dse.api.installation",
     "evaluate": "dse.api.evaluate",
@@ -52,6 +53,7 @@ __all__ = [
     "__version__",
     "axnn",
     "collect",
+    "compare",
     "dataset_names",
     "datasets",
     "doctor",
@@ -79,6 +81,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from dse import datasets, multipliers, networks
+    from dse.api.compare import compare
     from dse.api.evaluate import evaluate
     from dse.api.explore import explore
     from dse.api.export import export

@@ -8,6 +8,7 @@ import typer
 from dse import __version__
 from dse.cli import (
     axnn,
+    compare,
     explore,
     finetune,
     installation,
@@ -37,7 +38,7 @@ app.add_typer(multipliers.app, name="multipliers")
 for command in (
     explore.explore, tolerances.tolerances, match.match, resilience.resilience, axnn.axnn, sweeps.sweep, sweeps.status,
     sweeps.collect, operating_points.operating_points, finetune.finetune, results.show, results.export,
-    installation.networks, installation.doctor,
+    compare.compare, installation.networks, installation.doctor,
 ):  # fmt: skip
     app.command()(command)
 

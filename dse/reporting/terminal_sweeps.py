@@ -102,12 +102,12 @@ def print_collection(found: Collection, output_format: Format, *, path: Path) ->
         return
     statistics = found.statistics
     columns = {axis: statistics[axis] for axis in found.groups} | {"runs": statistics["n_runs"]}
-    columns["hypervolume"] = _median_and_quartiles(statistics, "hypervolume", ".4f")
+    columns["hypervolume"] = median_and_quartiles(statistics, "hypervolume", ".4f")
     for loss in LOSSES:
         name = f"saved % at {loss:g} points"
-        columns[name] = _median_and_quartiles(statistics, f"saved_at_{loss:g}_pct", ".1f")
-    columns["evaluations"] = _median_and_quartiles(statistics, "evaluations", ".0f")
-    columns["time (s)"] = _median_and_quartiles(statistics, "time_s", ".0f")
+        columns[name] = median_and_quartiles(statistics, f"saved_at_{loss:g}_pct", ".1f")
+    columns["evaluations"] = median_and_quartiles(statistics, "evaluations", ".0f")
+    columns["time (s)"] = median_and_quartiles(statistics, "time_s", ".0f")
     title = f"{path}: median (quartiles) of {len(found.runs)} runs, {len(found.fronts)} points"
     print_table(pd.DataFrame(columns), "table", title=title)
     if found.n_unfinished:
@@ -115,9 +115,21 @@ def print_collection(found: Collection, output_format: Format, *, path: Path) ->
     print_note(f"all points in {path / 'collected.csv'}; statistics.csv, attainment.csv and attainment.png beside it")
 
 
-def _median_and_quartiles(table: pd.DataFrame, figure: str, digits: str) -> list[str]:
+def median_and_quartiles(table: pd.DataFrame, figure: str, digits: str, *, has_quartiles: bool = True) -> list[str]:
+    """A text a row of statistics, empty for NaN.
+
+    Args:
+        table: with columns `<figure>_median`, `_q25` and `_q75`.
+        figure: which one.
+        digits: as `.1f`.
+        has_quartiles: or the median alone.
+    """
     values = zip(*(table[f"{figure}_{end}"] for end in ("median", "q25", "q75")), strict=True)
-    return ["" if math.isnan(m) else f"{m:{digits}} ({low:{digits}} to {high:{digits}})" for m, low, high in values]
+    texts = []
+    for median, low, high in values:
+        quartiles = f" ({low:{digits}} to {high:{digits}})" if has_quartiles else ""
+        texts.append("" if math.isnan(median) else f"{median:{digits}}{quartiles}")
+    return texts
 
 
 def print_text(text: str) -> None:

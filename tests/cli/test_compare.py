@@ -1,0 +1,79 @@
+"""dse compare: what people and programs read."""
+
+import io
+import json
+import sys
+
+import pandas as pd
+import pytest
+
+from dse import cli
+from dse.config import parse_config
+from dse.runs.runner import run
+from dse.testing.fakes import FakeEvaluator, use_fakes
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    use_fakes(monkeypatch, FakeEvaluator())
+    for name, generations in (("long", 4), ("short", 1)):
+        for seed in (0, 1):
+            text = f"[search]\npopulation_size = 6\nseed = {seed}\ngenerations = {generations}"
+            run(parse_config(text), tmp_path / name / f"s{seed}")
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dse", "compare", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return call
+
+
+def test_tables_for_people(command):
+    code, out, err = command("long", "short", "--losses", "1,3")
+    assert code == 0
+    assert "median (quartiles) of 4 runs" in out
+    assert "saved % at 1 point " in out
+    assert "saved % at 3 points" in out
+    assert "too few seeds" in out
+    assert "which saves more energy at which loss (0 to 10 points)" in out
+    assert "the smallest possible p is 0.33" in err
+    assert "on the 200 report images, of which one is 0.5 points" in err
+    assert "settings that differ: long: generations 4; short: generations 1" in err
+
+
+def test_one_run_has_no_quartiles(command):
+    code, out, _ = command("long/s0")
+    assert code == 0
+    assert "figures of 1 run" in out
+    assert "(" not in out.splitlines()[4]
+    assert "which saves" not in out
+
+
+def test_programs_read_csv_and_json(command):
+    code, out, _ = command("long", "short", "--format", "csv")
+    assert code == 0
+    assert pd.read_csv(io.StringIO(out))["n_runs"].tolist() == [2, 2]
+    _, out, _ = command("long", "short", "--format", "csv", "--table", "ahead")
+    assert {"loss_from", "loss_to", "ahead"} <= set(pd.read_csv(io.StringIO(out)).columns)
+    _, out, _ = command("long", "short", "--format", "json")
+    tables = json.loads(out)
+    assert set(tables) == {"groups", "runs", "tests", "ahead", "standings", "notes"}
+    assert len(tables["runs"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("absent",), "error: absent is not a directory"),
+        (("long", "--losses", "a"), "error: --losses a: expected numbers"),
+        (("long", "--losses", "1,1"), "error: losses [1.0, 1.0]: expected different"),
+    ],
+)
+def test_errors_are_lines(command, arguments, message):
+    code, out, err = command(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(message)
