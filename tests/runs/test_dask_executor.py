@@ -12,6 +12,7 @@ import cloudpickle
 import numpy as np
 import pytest
 
+from dse import stopping
 from dse.errors import RunError
 from dse.runs.execution import LocalExecutor, evaluate_batch
 from dse.testing.fakes import FakeEvaluator
@@ -257,3 +258,27 @@ def test_local_results_are_the_reference(assignments):
     with LocalExecutor(1, 1) as executor:
         here = executor.run(FakeEvaluator(), assignments, lambda r: None)
     np.testing.assert_array_equal(hits(here), hits(evaluate_batch(FakeEvaluator(), assignments)))
+
+
+class Slow(Logged):
+    def correct(self, assignments, start, stop):
+        time.sleep(0.1 * len(assignments))
+        return super().correct(assignments, start, stop)
+
+
+def test_asked_to_stop_what_is_under_way_is_handed_over_and_nothing_else_begins(client, assignments, tmp_path):
+    evaluator, seen = Slow(fingerprint="slow", folder=str(tmp_path)), []
+
+    def ask(results):
+        seen.extend(results)
+        if len(seen) == len(results):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with stopping.on_signals(), DaskExecutor(client, place="a test") as executor, pytest.raises(stopping.Stopped):
+        executor.run(evaluator, assignments, ask)
+    handed = {str(tuple(assignments[r.index].tolist())) for r in seen}
+    assert handed <= set(evaluator.times_begun)
+    assert 0 < len(handed) < len(assignments) / 2
+    time.sleep(1)  # what else had been sent would have begun
+    assert len(set(evaluator.times_begun) - handed) <= 2  # what began while its worker had not said so
+    run(client, evaluator, assignments)
