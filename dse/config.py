@@ -17,16 +17,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from dse.errors import ConfigError
 
-Scheme = Literal["auto", "unsigned-affine", "signed-symmetric"]
+Scheme = Literal["auto", "unsigned-affine", "unsigned-centered", "signed-symmetric"]
 Observer = Literal["minmax", "percentile", "mse"]
 Method = Literal["nsga2", "random", "uniform", "greedy", "exhaustive"]
 Initial = Literal["agn", "sensitivity", "uniform", "random"]
 WeightTuning = Literal["off", "uniform", "histogram"]
 ToleranceMethod = Literal["frozen", "trained"]
+ZeroWeights = Literal["multiplied", "skipped"]
 Backend = Literal["auto", "factored", "rows", "permute", "columns", "direct", "gpu", "reference"]
 
 FilePath = Annotated[Path | None, Field(strict=False)]
@@ -36,6 +37,19 @@ Shares = Annotated[tuple[Annotated[int, Field(ge=1, le=99)], ...], Field(strict=
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Word = Annotated[str, Field(pattern=r"^[\w.:@+,-]+$")]  # it goes into scripts of batch systems
+
+OBJECTIVES = ("energy", "accuracy", "memory")
+"""What a search may optimize; the first two always."""
+
+
+def _objectives(names: tuple[str, ...]) -> tuple[str, ...]:
+    if sorted(names) not in (sorted(OBJECTIVES[:2]), sorted(OBJECTIVES)):
+        raise ValueError("expected energy and accuracy, or energy, accuracy and memory")
+    return OBJECTIVES[: len(names)]
+
+
+Objectives = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_objectives)]
+Levels = Annotated[tuple[Annotated[int, Field(ge=0, le=99)], ...], Field(strict=False)]
 
 EXECUTION_TABLE = "execution"
 """The one table that may change when a run is continued: it never changes a result."""
@@ -104,7 +118,8 @@ class AcceleratorConfig(_Table):
 
 
 class SearchConfig(_Table):
-    """`evaluations` bounds the measured designs, `accuracy_floor` in [0, 1] is a constraint.
+    """`evaluations` bounds the measured designs, `accuracy_floor` in [0, 1] is a constraint. `objectives`: energy and
+    accuracy, or these and memory, the bytes of the weights.
 
     `initial`: where NSGA-II starts; `initial_designs`: how many designs that gives, `None` is a population.
     `neuron_shares`: percents of a layer's neurons, the most resilient ones, that may get a cheaper multiplier than its
@@ -113,6 +128,7 @@ class SearchConfig(_Table):
     plain ALWANN.
     """
 
+    objectives: Objectives = OBJECTIVES[:2]
     method: Method = "nsga2"
     population_size: Annotated[int, Field(ge=2)] = 24
     generations: Count = 12
@@ -124,6 +140,19 @@ class SearchConfig(_Table):
     neuron_shares: Shares = ()
     surrogate: bool = True
     racing: bool = True
+
+
+class PruningConfig(_Table):
+    """`sparsity_levels`: percents of a layer's weights that may be pruned, chosen by layer, 0 always among them; none:
+    nothing is pruned, or the default levels where memory is an objective.
+
+    `structure`: weights each by itself, or all of an output channel together. `zero_weights`: whether they are
+    `multiplied`, as in a dense array, or `skipped`; `None`: skipped where layers may be pruned.
+    """
+
+    sparsity_levels: Levels = ()
+    structure: Literal["weights", "channels"] = "weights"
+    zero_weights: ZeroWeights | None = None
 
 
 class TolerancesConfig(_Table):
@@ -182,6 +211,7 @@ class RunConfig(_Table):
     recovery: RecoveryConfig = RecoveryConfig()
     accelerator: AcceleratorConfig = AcceleratorConfig()
     search: SearchConfig = SearchConfig()
+    pruning: PruningConfig = PruningConfig()
     tolerances: TolerancesConfig = TolerancesConfig()
     execution: ExecutionConfig = ExecutionConfig()
 
@@ -250,7 +280,7 @@ _PATTERNS = {
 def _expectation(error: Mapping[str, Any]) -> str:
     if error["type"] == "string_pattern_mismatch":
         return f"expected {_PATTERNS[error['loc'][-1]]}"
-    return error["msg"].replace("Input should be", "expected", 1)
+    return error["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
 
 
 def to_toml(config: RunConfig) -> str:
@@ -298,6 +328,10 @@ def default_run_name(config: RunConfig) -> str:
         del data["data"]["top"]
     if not config.search.neuron_shares:
         del data["search"]["neuron_shares"]
+    if config.search.objectives == OBJECTIVES[:2]:
+        del data["search"]["objectives"]
+    if config.pruning == PruningConfig():
+        del data["pruning"]
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]
     words = (config.network.name.rpartition(":")[2], config.data.dataset.rpartition(":")[2], digest)
     return "-".join(re.sub(r"[^\w.]+", "_", word) for word in words)

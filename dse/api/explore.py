@@ -34,6 +34,10 @@ def explore(
     sum_compensation: bool | None = None,
     weight_tuning: str | None = None,
     accelerator: str | None = None,
+    objectives: Sequence[str] | None = None,
+    sparsity_levels: Sequence[int] | None = None,
+    pruned: str | None = None,
+    zero_weights: str | None = None,
     method: str | None = None,
     population_size: int | None = None,
     generations: int | None = None,
@@ -83,7 +87,7 @@ def explore(
         library: `builtin`, a path, or a `Library`.
         signed: use the library's signed multipliers.
         compile_c: allow C sources in the library to be compiled and run.
-        scheme: `auto`, `unsigned-affine` or `signed-symmetric`.
+        scheme: `auto`, `unsigned-affine`, `unsigned-centered` or `signed-symmetric`.
         observer: `minmax`, `percentile` or `mse`.
         per_channel: one weight scale per output channel.
         exclude: patterns of layer names that stay floating point.
@@ -91,6 +95,11 @@ def explore(
         sum_compensation: compensate errors by the sum of each patch.
         weight_tuning: `off`, `uniform` or `histogram`: replace weights by those that the multiplier treats best.
         accelerator: `free`, `tiles:T` or `pipelined:T`.
+        objectives: `["energy", "accuracy"]`, or these and `"memory"`, the bytes of the weights in int8 or dCSR.
+        sparsity_levels: percents of a layer's weights that may be pruned (0 always may), chosen by layer; by default
+            `[0, 50, 70, 80, 90]` where memory is an objective, else nothing is pruned.
+        pruned: `weights`, each by itself, or all weights of `channels`.
+        zero_weights: `multiplied`, as in a dense array, or `skipped`, which is the default where layers may be pruned.
         method: `nsga2`, `random`, `uniform`, `greedy` or `exhaustive`.
         population_size: designs per generation.
         generations: how many.

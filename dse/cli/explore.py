@@ -61,6 +61,18 @@ def explore(
     weight_tuning: Annotated[
         str | None, option("Map weights to ones with less error: off, uniform or histogram.", INTEGER, metavar="NAME")
     ] = None,
+    objectives: Annotated[
+        str | None, option("energy,accuracy or energy,accuracy,memory.", SEARCH, metavar="NAME,NAME,..")
+    ] = None,
+    sparsity_levels: Annotated[
+        str | None, option("Percents of a layer's weights that may be pruned; 0,50,70,80,90.", SEARCH, metavar="P,P,..")
+    ] = None,
+    pruned: Annotated[
+        str | None, option("What is pruned together: weights (each by itself) or channels.", SEARCH, metavar="NAME")
+    ] = None,
+    zero_weights: Annotated[
+        str | None, option("Whether weights of zero are skipped or multiplied.", SEARCH, metavar="NAME")
+    ] = None,
     method: Annotated[
         str | None, option("nsga2, random, uniform, greedy or exhaustive.", SEARCH, metavar="NAME")
     ] = None,
@@ -96,7 +108,7 @@ def explore(
     live: Annotated[bool, option("Draw the growing front at the terminal.", EXECUTION, "--live")] = False,
     output_format: FormatOption = Format.table,
 ) -> None:
-    """Search the front of energy against accuracy, or continue an interrupted search.
+    """Search the front of energy against accuracy (and memory), or continue an interrupted search.
 
     Without options: a small CNN on handwritten digits with the embedded multipliers. For example
 
@@ -114,6 +126,10 @@ def explore(
 
     if neuron_shares is not None:
         options["neuron_shares"] = numbers(neuron_shares, "--neuron-shares", "25,50,75", number=int)
+    if sparsity_levels is not None:
+        options["sparsity_levels"] = numbers(sparsity_levels, "--sparsity-levels", "0,50,80", number=int)
+    if objectives is not None:
+        options["objectives"] = tuple(name.strip() for name in objectives.split(","))
     config, text = configure(run_file, options)
     path = out or Path("runs") / default_run_name(config)
     with make_watch(is_live=live) as watch, terminable(f"everything measured is in {path}", close=watch.close):

@@ -13,7 +13,7 @@ from dse.datasets import Split
 from dse.errors import ConfigError, unknown_name
 from dse.networks.graph import FoldedNetwork, aliases_of, fold_network
 from dse.networks.layers import IntegerLayer, LayerInfo
-from dse.quantization.affine import Scheme, choose_qparams_affine, quantize_affine
+from dse.quantization.affine import Scheme, choose_qparams_affine, choose_weight_qparams, quantize_affine
 from dse.quantization.calibration import calibrate
 from dse.quantization.observers import OBSERVERS
 from dse.simulation.devices import CPU
@@ -210,7 +210,7 @@ def _weight_qparams(weight: torch.Tensor, scheme: Scheme, per_channel: bool) -> 
     low, high = flat.amin(1), flat.amax(1)
     if not per_channel:
         low, high = low.amin().expand_as(low), high.amax().expand_as(high)
-    return choose_qparams_affine(low, high, scheme)
+    return choose_weight_qparams(low, high, scheme)
 
 
 def _layer_infos(network: nn.Module, modules: dict[str, nn.Module], image: torch.Tensor) -> list[LayerInfo]:

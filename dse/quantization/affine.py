@@ -16,34 +16,40 @@ class Scheme:
     """How operands become codes.
 
     Attributes:
-        name: "unsigned-affine" (uint8, zero codes) or "signed-symmetric" (int8, zero code 0).
+        name: "unsigned-affine" (uint8, zero codes), "unsigned-centered" (the same, but that of weights is 128, in the
+            middle of their range) or "signed-symmetric" (int8, zero code 0).
         dtype: `torch.uint8` or `torch.int8`, both operands.
         is_symmetric: whether the zero code is fixed at 0.
+        centers_weights: whether that of weights is fixed at 128: codes less zero code then fit int8.
     """
 
     name: str
     dtype: torch.dtype
     is_symmetric: bool
+    centers_weights: bool = False
 
 
 SCHEMES = {
     "unsigned-affine": Scheme("unsigned-affine", torch.uint8, False),
+    "unsigned-centered": Scheme("unsigned-centered", torch.uint8, False, centers_weights=True),
     "signed-symmetric": Scheme("signed-symmetric", torch.int8, True),
 }
 
+CENTER = 128
+"""Zero code of centered weights."""
+
 
 def scheme_for(is_signed: bool, name: str = "auto") -> Scheme:
-    """The scheme called `name`; "auto" is the one that fits multipliers of this signedness.
+    """The scheme called `name`; "auto" is "signed-symmetric" or "unsigned-affine".
 
     Raises:
         ConfigError: unknown name, or a scheme whose codes the multipliers do not take.
     """
-    fitting = "signed-symmetric" if is_signed else "unsigned-affine"
     if name == "auto":
-        return SCHEMES[fitting]
+        return SCHEMES["signed-symmetric" if is_signed else "unsigned-affine"]
     if name not in SCHEMES:
         raise ConfigError(unknown_name("quantization scheme", name, ["auto", *SCHEMES]))
-    if name != fitting:
+    if (SCHEMES[name].dtype == torch.int8) != is_signed:
         signedness = "signed" if is_signed else "unsigned"
         raise ConfigError(
             f"scheme {name!r} does not fit {signedness} multipliers: use 'auto', or multipliers of the other "
@@ -73,6 +79,14 @@ def choose_qparams_affine(
         return scale, torch.zeros_like(scale, dtype=torch.int64)
     zero_point = (smallest - low / scale.to(torch.float64)).round().clamp(smallest, largest)
     return scale, zero_point.to(torch.int64)
+
+
+def choose_weight_qparams(low: torch.Tensor, high: torch.Tensor, scheme: Scheme) -> tuple[torch.Tensor, torch.Tensor]:
+    """`choose_qparams_affine` for weights, which some schemes treat in another way than activations."""
+    if not scheme.centers_weights:
+        return choose_qparams_affine(low, high, scheme)
+    scale, zero_point = choose_qparams_affine(low, high, SCHEMES["signed-symmetric"])
+    return scale, zero_point + CENTER
 
 
 def quantize_affine(

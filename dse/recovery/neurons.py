@@ -178,11 +178,9 @@ def mixed_parameters(bank: OperatorBank, layer_index: int, multipliers: np.ndarr
 
 def mixed_operator(bank: OperatorBank, layer_index: int, multipliers: np.ndarray) -> LayerOperator:
     """The operator with `mixed_parameters`, arguments as there, on the device of `bank` and by its backend."""
-    p, device = mixed_parameters(bank, layer_index, multipliers), bank.device
-    sums = prepare_channels(p.problem, bank.library, multipliers, bank.backend, device=device)
-    slope = None if p.slope is None else p.slope.to(device)
-    input_sums = None if slope is None else bank.input_sums(layer_index, bank.backend)
-    return LayerOperator(sums, p.scale.to(device), p.bias.to(device), slope=slope, input_sums=input_sums)
+    p = mixed_parameters(bank, layer_index, multipliers)
+    sums = prepare_channels(p.problem, bank.library, multipliers, bank.backend, device=bank.device)
+    return bank.assembled(layer_index, sums, p)
 
 
 def _checked_multipliers(bank: OperatorBank, layer_index: int, multipliers: np.ndarray) -> torch.Tensor:

@@ -144,9 +144,13 @@ class OperatorBank:
         return self._parameters(layer_index, multiplier_index, problem, None)
 
     def _make(self, layer_index: int, multiplier_index: int) -> LayerOperator:
-        problem, device = self._tuned(layer_index, self.library[multiplier_index]), self.device
-        sums = prepare(problem, self.library[multiplier_index], self.backend, device=device)
-        p = self._parameters(layer_index, multiplier_index, problem, sums)
+        problem = self._tuned(layer_index, self.library[multiplier_index])
+        sums = prepare(problem, self.library[multiplier_index], self.backend, device=self.device)
+        return self.assembled(layer_index, sums, self._parameters(layer_index, multiplier_index, problem, sums))
+
+    def assembled(self, layer_index: int, sums: PreparedConv, p: OperatorParameters) -> LayerOperator:
+        """The operator of a layer from its prepared sums, on this bank's device, and what is done with them."""
+        device = self.device
         slope = None if p.slope is None else p.slope.to(device)
         input_sums = None if slope is None else self.input_sums(layer_index, self.backend)
         return LayerOperator(sums, p.scale.to(device), p.bias.to(device), slope=slope, input_sums=input_sums)
@@ -154,8 +158,11 @@ class OperatorBank:
     def _parameters(
         self, layer_index: int, multiplier_index: int, problem: IntegerConv, sums: PreparedConv | None
     ) -> OperatorParameters:
+        return self.corrected(layer_index, problem, self._correction(layer_index, multiplier_index, problem, sums))
+
+    def corrected(self, layer_index: int, problem: IntegerConv, correction: Correction | None) -> OperatorParameters:
+        """The parameters of a layer whose sums are those of `problem`, with a correction or without."""
         layer = self.network.integer_layers[layer_index]
-        correction = self._correction(layer_index, multiplier_index, problem, sums)
         if correction is None:
             return OperatorParameters(problem, layer.scale, layer.bias, None)
         bias = (layer.bias - layer.scale * correction.offset).to(torch.float32)
@@ -173,7 +180,7 @@ class OperatorBank:
             # Measured through a fast backend, whichever evaluates: all of them agree bit for bit.
             if sums is None or self.backend == "reference":
                 sums = prepare(problem, multiplier, device=self.device)
-            self._corrections[key] = self._fit(layer_index, sums)
+            self._corrections[key] = self.measured_correction(layer_index, sums)
         return self._corrections[key]
 
     def error_table(self, layer_index: int) -> np.ndarray:
@@ -216,14 +223,16 @@ class OperatorBank:
     def _exact(self) -> Multiplier:
         return self.library[self.library.exact_index]
 
-    def _fit(self, layer_index: int, sums: PreparedConv) -> Correction:
+    def measured_correction(self, layer_index: int, sums: PreparedConv) -> Correction:
+        """What takes back the mean error of `sums`, against exact ones with the layer's own weights; see `Recovery`."""
         codes = self.codes[layer_index]
         # Every other image: both halves see all classes. A single image serves as both.
         halves = (codes[::2], codes[1::2] if len(codes) > 1 else codes)
-        observed = [self._observe(layer_index, sums, half) for half in halves]
+        observed = [self.observed(layer_index, sums, half) for half in halves]
         return fit_correction(*observed, is_sloped=self.recovery.sum_compensation)
 
-    def _observe(self, layer_index: int, sums: PreparedConv, codes: torch.Tensor) -> Observed:
+    def observed(self, layer_index: int, sums: PreparedConv, codes: torch.Tensor) -> Observed:
+        """What `sums` are off by in a layer for input codes `[n, C, H, W]`, see `measured_correction`."""
         exact, input_sum = self.exact_sums(layer_index, device=self.device), self.input_sums(layer_index)
         problem = self.network.integer_layers[layer_index].problem
         shape = (problem.n_outputs, len(codes), *problem.output_size(*codes.shape[2:]))

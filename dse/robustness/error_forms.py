@@ -83,14 +83,20 @@ def _two_way_chunk(operands: Operands, tables: torch.Tensor, filters: int) -> li
     rows, phi, psi = _components(tables, operands.activation_histogram, operands.weight_histograms.mean(0))
     rest = tables - rows[:, :, None] - phi[:, :, None] * psi[:, None, :]
     expected = [_tap_means(operands, table) for table in (tables, rest, rest.square())]
-    row_part = _looked_up(rows, operands.patches).sum(3)  # [m, G, J]
+    row_patches = _looked_up(rows, operands.patches)  # [m, G, J, K]
+    row_part = row_patches.sum(3)[:, :, None] if operands.reaches is None else None  # [m, G, 1, J]
     phi_patches = _looked_up(phi, operands.patches).mT  # [m, G, K, J]
     parts = []
-    for chunk in operands.weights.split(filters, 1):
-        weights = chunk.to(torch.int64)
+    for chunk in range(0, operands.weights.shape[1], filters):
+        weights = operands.weights[:, chunk : chunk + filters].to(torch.int64)
         mean, rest_mean, rest_square = (expect(weights) for expect in expected)  # [m, G, f, K]
-        independent = (rest_square - rest_mean.square()).clamp(min=0).sum(3)
-        patch_part = row_part[:, :, None] + _looked_up(psi, weights) @ phi_patches  # [m, G, f, J]
+        independent, loading = (rest_square - rest_mean.square()).clamp(min=0), _looked_up(psi, weights)
+        if operands.reaches is not None:
+            reaches = operands.reaches[:, chunk : chunk + filters].to(torch.float32)  # [G, f, K]
+            mean, independent, loading = mean * reaches, independent * reaches, loading * reaches
+            row_part = reaches @ row_patches.mT
+        independent = independent.sum(3)
+        patch_part = row_part + loading @ phi_patches  # [m, G, f, J]
         variance, left = _variances(patch_part, operands.patch_sums[:, None])
         parts.append([mean.sum(3), variance + independent, left + independent])
     return [torch.cat(part, 2).flatten(1) for part in zip(*parts, strict=True)]

@@ -108,18 +108,19 @@ def predict_errors(
     """
     if model not in MODELS:
         raise ConfigError(unknown_name("error model", model, MODELS))
-    predicted, output_std = [], []
+    predicted, spreads = [], []
     for index, info in enumerate(bank.network.layers):
         problem, rng = bank.network.integer_layers[index].problem, np.random.default_rng([seed, index])
         operands = collect_operands(problem, bank.codes[index], info.name, n_patches=n_patches, rng=rng)
         tables = torch.from_numpy(bank.error_table(index)).to(torch.float32)
         predicted.append(MODELS[model](operands, tables).pooled())
-        output_std.append(_output_std(bank, index))
+        spreads.append(output_std(bank, index))
     mean, std, folded, compensated = np.stack(predicted, 1)
-    return ErrorPredictions(mean, std, folded, compensated, np.array(output_std))
+    return ErrorPredictions(mean, std, folded, compensated, np.array(spreads))
 
 
-def _output_std(bank: OperatorBank, index: int) -> float:
+def output_std(bank: OperatorBank, index: int) -> float:
+    """Of a layer's exact integer outputs on the recorded codes."""
     sums = bank.exact_sums(index)
     outputs = [sums(codes).to(torch.float64) for codes in bank.codes[index].split(BATCH_SIZE)]
     n, total = sum(y.numel() for y in outputs), sum(float(y.sum()) for y in outputs)

@@ -23,7 +23,7 @@ from dse.errors import NetworkError
 from dse.networks.convert import IntegerNetwork
 from dse.networks.graph import aliases_of
 from dse.networks.layers import IntegerLayer
-from dse.quantization.affine import Scheme, choose_qparams_affine, dequantize_affine
+from dse.quantization.affine import Scheme, choose_weight_qparams, dequantize_affine
 
 _SMALLEST_VARIANCE = 1e-30  # the square root of 0 has no gradient
 
@@ -215,6 +215,6 @@ class _FakeQuantizedWeight(nn.Module):
         low, high = flat.amin(1), flat.amax(1)
         if not self._per_channel:
             low, high = low.amin().expand_as(low), high.amax().expand_as(high)
-        scale, zero_point = choose_qparams_affine(low, high, self._scheme)
+        scale, zero_point = choose_weight_qparams(low, high, self._scheme)
         info = torch.iinfo(self._scheme.dtype)
         return torch.fake_quantize_per_channel_affine(weight, scale, zero_point.to(torch.int32), 0, info.min, info.max)

@@ -27,16 +27,19 @@ class Operands:
             over all recorded outputs.
         patches: int64 `[G, J, K]`, code indices of random im2col rows.
         weights: uint8 `[G, F, K]`, code indices of the original weights.
+        reaches: bool `[G, F, K]`, whether a weight is multiplied at all; `None`: all are.
     """
 
     taps: torch.Tensor
     patches: torch.Tensor
     weights: torch.Tensor
+    reaches: torch.Tensor | None = None
 
     @property
-    def fan_in(self) -> int:
-        """Products summed into one output, `K`."""
-        return self.weights.shape[2]
+    def fan_in(self) -> float:
+        """Products summed into one output, `K`; where some are skipped, those that are not, on average."""
+        share = 1 if self.reaches is None else float(self.reaches.to(torch.float64).mean())
+        return self.weights.shape[2] * share
 
     @cached_property
     def activation_histogram(self) -> torch.Tensor:
@@ -45,11 +48,12 @@ class Operands:
 
     @cached_property
     def weight_histograms(self) -> torch.Tensor:
-        """float32 `[G, 256]`, shares of the weight codes of each group."""
+        """float32 `[G, 256]`, shares of the codes of each group's weights that are multiplied; 0 where none is."""
         groups = len(self.weights)
         cell = self.weights.flatten(1).to(torch.int64) + 256 * torch.arange(groups)[:, None]
-        counts = torch.bincount(cell.flatten(), minlength=256 * groups).view(groups, 256)
-        return counts / self.weights[0].numel()
+        counted = cell.flatten() if self.reaches is None else cell[self.reaches.flatten(1)]
+        counts = torch.bincount(counted, minlength=256 * groups).view(groups, 256)
+        return counts / counts.sum(1, keepdim=True).clamp(min=1)
 
     @property
     def patch_sums(self) -> torch.Tensor:

@@ -11,7 +11,7 @@ from dse.robustness.surrogate import make_surrogate
 from dse.runs.foreknowledge import Foreknowledge
 from dse.runs.meter import Meter
 from dse.runs.preparation import Prepared
-from dse.search.matching import matched_assignments, spread, tolerance_curve
+from dse.search.matching import mixed_matches, spread, tolerance_curve
 from dse.search.methods import make_search
 from dse.search.optimizers import Optimizer
 from dse.search.screening import Screen
@@ -79,6 +79,7 @@ def begin_search(
         n_evaluations=options.evaluations,
         seed=options.seed,
         initial=initial.genomes if len(initial.genomes) else None,
+        n_objectives=prepared.n_objectives,
         screen=screen,
     )
     return Beginning(optimizer, screen, initial)
@@ -106,9 +107,8 @@ def _screen(config: RunConfig, prepared: Prepared, exact_accuracy: float, known:
     return Screen(
         prepared.space,
         model,
-        energy_rel=prepared.accelerator.energy_rel,
-        layer_weights=prepared.n_multiplications,
-        multiplier_energies=prepared.library.energy_rel,
+        costs=prepared.costs,
+        layer_costs=prepared.layer_costs,
         exact_loss=1.0 - exact_accuracy,
         loss_limit=None if floor is None else exact_accuracy - floor,
         n_tiles=prepared.accelerator.n_tiles,
@@ -143,8 +143,8 @@ def _tolerated(prepared: Prepared, known: Foreknowledge, *, n_designs: int) -> d
     """
     energies, counts = prepared.library.energy_rel, prepared.n_multiplications
     growth = known.sensitivity[:, None] * known.noise
-    traded = matched_assignments(
-        growth, energies, n_multiplications=counts, n_designs=n_designs, n_tiles=prepared.accelerator.n_tiles,
+    traded = mixed_matches(
+        growth, prepared.layer_costs, n_designs=n_designs, n_tiles=prepared.accelerator.n_tiles,
         max_loss=MAX_PREDICTED_LOSS,
     )  # fmt: skip
     if prepared.accelerator.n_tiles is not None:
@@ -182,10 +182,9 @@ def _matched(config: RunConfig, prepared: Prepared, meter: Meter, exact_accuracy
         return np.empty((0, n_layers), dtype=np.int64)
     accuracies = np.full(len(assignments), np.nan)
     accuracies[fits] = meter(prepared.space.decode(prepared.space.encode(assignments[fits])), is_raced=False).accuracy
-    return matched_assignments(
+    return mixed_matches(
         loss_matrix(accuracies, exact_accuracy, **sizes),
-        prepared.library.energy_rel,
-        n_multiplications=prepared.n_multiplications,
+        prepared.layer_costs,
         n_designs=max(1, options.population_size - 1 - options.population_size // 3),
         n_tiles=prepared.accelerator.n_tiles,
     )

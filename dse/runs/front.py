@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from dse.cost.accelerators import Accelerator
+from dse.cost.weight_memory import WeightMemory
 from dse.runs.measured import Measured
 
 Z_95 = 1.959963984540054
@@ -41,6 +42,7 @@ def front_table(
     accelerator: Accelerator,
     names: Sequence[str],
     exact_index: int,
+    memory: WeightMemory | None = None,
 ) -> pd.DataFrame:
     """The content of `front.csv`.
 
@@ -51,10 +53,13 @@ def front_table(
         accelerator: gives the energies.
         names: multiplier names in library order.
         exact_index: the exact multiplier among them.
+        memory: gives the sizes where layers may be pruned.
 
     Returns:
         One row a point: point, energy_rel, energy_pj, energy_saved_pct, accuracy, accuracy_low, accuracy_high,
-        accuracy_search, n_images_report, state, is_exact, assignment; with tiles, also tiles and n_tiles.
+        accuracy_search, n_images_report, state, is_exact, assignment; with tiles, also tiles, n_tiles and
+        throughput_per_s; where layers may be pruned, also sparsities (percents of zeros, a layer each), memory_bytes
+        and memory_rel (to int8 without pruning).
     """
     designs = chosen.designs
     low, high = wilson_interval(report_accuracy, n_images_report)
@@ -78,6 +83,11 @@ def front_table(
         table["tiles"] = [SEPARATOR.join(str(t) for t in row) for row in designs.tiles]
         table["n_tiles"] = [len(np.unique(row)) for row in designs.tiles]
         table["throughput_per_s"] = accelerator.throughput(designs)
+    if memory is not None:
+        sparsities = memory.choices.sparsities_pct(designs.assignments)
+        table["sparsities"] = [SEPARATOR.join(str(s) for s in row) for row in sparsities]
+        table["memory_bytes"] = memory.bytes(designs)
+        table["memory_rel"] = memory.rel(designs)
     return table
 
 

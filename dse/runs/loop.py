@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.errors import RunError
-from dse.objectives import ACCURACY
+from dse.objectives import ACCURACY, MEMORY_REL, reference_point
 from dse.pareto import front_indices, hypervolume
 from dse.runs.execution import Evaluator, Executor, Result
 from dse.runs.journal import Evaluation, Journal, pack_hits
@@ -21,9 +21,6 @@ from dse.runs.measured import Measured
 from dse.runs.meter import BudgetSpent, Meter
 from dse.search.optimizers import Optimizer
 from dse.search.space import Space
-
-REFERENCE_POINT = (1.1, 1.0)
-"""Of the hypervolume: energy_rel and accuracy loss; fixed, so that runs can be compared."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Progress:
         n_new: those measured by this process.
         n_images: images measured for them so far, by whichever process.
         cache_hits: requests in the last generation that needed no measurement.
-        hypervolume: of everything measured, with `REFERENCE_POINT`.
+        hypervolume: of everything measured, with `reference_point`.
         best_energy_rel: lowest energy at or above `accuracy_floor`; NaN where there is none.
         time_s: since this process began.
         n_left: evaluations left in this batch, those that are partly done by their share.
@@ -97,8 +94,22 @@ class Observer(Protocol):
         """A generation is done."""
 
 
-def require_exact(evaluator: Evaluator, assignment: NDArray[np.int64], *, executor: Executor, journal: Journal) -> None:
+def require_exact(
+    evaluator: Evaluator,
+    assignment: NDArray[np.int64],
+    *,
+    executor: Executor,
+    journal: Journal,
+    energy_rel: float = 1.0,
+) -> None:
     """Tries the exact network before anything is journaled: when that fails, so would everything.
+
+    Args:
+        evaluator: of the search.
+        assignment: the exact one, int64 [n_layers].
+        executor: where it is measured.
+        journal: keeps it.
+        energy_rel: of it; below 1 where weights of zero are skipped.
 
     Raises:
         RunError: with the reason of the failure.
@@ -109,7 +120,7 @@ def require_exact(evaluator: Evaluator, assignment: NDArray[np.int64], *, execut
 
     def keep(results: Sequence[Result]) -> None:
         whole = (r for r in results if r.is_ok and len(r.hits) == evaluator.n_images)
-        journal.append(_exact_evaluation(key, fingerprint, r) for r in whole)
+        journal.append(_exact_evaluation(key, fingerprint, r, energy_rel) for r in whole)
 
     (result,) = executor.run(evaluator, assignment[None], keep)
     if not result.is_ok:
@@ -119,15 +130,16 @@ def require_exact(evaluator: Evaluator, assignment: NDArray[np.int64], *, execut
         )
 
 
-def _exact_evaluation(key: tuple[int, ...], fingerprint: str, result: Result) -> Evaluation:
+def _exact_evaluation(key: tuple[int, ...], fingerprint: str, result: Result, energy_rel: float) -> Evaluation:
     return Evaluation(
-        "search", key, fingerprint, result.accuracy, energy_rel=1.0, n_images=len(result.hits),
+        "search", key, fingerprint, result.accuracy, energy_rel=energy_rel, n_images=len(result.hits),
         hits=pack_hits(result.hits),
     )  # fmt: skip
 
 
 def objectives(measured: Measured) -> NDArray[np.float64]:
-    """F, float64 [n, 2]: relative energy and accuracy loss, both minimized; NaN where not all images were measured."""
+    """F, float64 [n, 2 or 3]: relative energy and accuracy loss, and relative memory where it is an objective, all
+    minimized; NaN where not all images were measured."""
     F = _told(measured)
     F[~measured.is_complete] = np.nan
     return F
@@ -135,7 +147,10 @@ def objectives(measured: Measured) -> NDArray[np.float64]:
 
 def _told(measured: Measured) -> NDArray[np.float64]:
     """Like `objectives`, with the estimates of designs that lost a race; NaN where the evaluation failed."""
-    F = np.column_stack([measured.energy_rel, ACCURACY.to_minimize(measured.accuracy)])
+    columns = [measured.energy_rel, ACCURACY.to_minimize(measured.accuracy)]
+    if measured.memory_rel is not None:
+        columns.append(MEMORY_REL.to_minimize(measured.memory_rel))
+    F = np.column_stack(columns)
     F[np.isnan(measured.accuracy)] = np.nan
     return F
 
@@ -178,7 +193,7 @@ def search(
             n_new=meter.n_new,
             n_images=meter.n_images,
             cache_hits=len(X) - (meter.n_new - n_new),
-            hypervolume=hypervolume(F, REFERENCE_POINT),
+            hypervolume=hypervolume(F, reference_point(F.shape[1])),
             best_energy_rel=best_energy(everything, display_floor),
             time_s=time.monotonic() - begin,
             F=F,
@@ -223,5 +238,5 @@ def select_front(measured: Measured, *, exact: NDArray[np.int64], accuracy_floor
     is_exact = (measured.designs.assignments == exact).all(axis=1)
     if not is_exact[chosen].any():
         chosen.append(int(np.flatnonzero(is_exact)[0]))
-    chosen.sort(key=lambda i: (measured.energy_rel[i], -measured.accuracy[i]))
+    chosen.sort(key=lambda i: (measured.energy_rel[i], -measured.accuracy[i], *F[i, 2:]))
     return measured.take(np.array(chosen, dtype=np.int64))

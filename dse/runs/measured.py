@@ -20,6 +20,7 @@ class Measured:
             below the accuracy of its rival, good enough to steer a search and for nothing else.
         n_images: images measured for it, int64 [n].
         is_complete: measured on all images, bool [n]; False where it failed.
+        memory_rel: of the weights, float64 [n]; None where it is no objective.
     """
 
     designs: Designs
@@ -27,6 +28,13 @@ class Measured:
     accuracy: NDArray[np.float64]
     n_images: NDArray[np.int64]
     is_complete: NDArray[np.bool_]
+    memory_rel: NDArray[np.float64] | None = None
+
+    @property
+    def costs(self) -> NDArray[np.float64]:
+        """What is known of designs before they are measured, float64 [n, 1 or 2]: energy, and memory where it is an
+        objective."""
+        return np.column_stack([self.energy_rel] if self.memory_rel is None else [self.energy_rel, self.memory_rel])
 
     @property
     def keys(self) -> list[tuple[int, ...]]:
@@ -35,8 +43,8 @@ class Measured:
 
     def take(self, rows: NDArray[np.int64]) -> "Measured":
         """Some of the designs, in the order of `rows`, int64 [k]."""
-        columns = (self.energy_rel, self.accuracy, self.n_images, self.is_complete)
-        return Measured(_take(self.designs, rows), *(column[rows] for column in columns))
+        columns = (self.energy_rel, self.accuracy, self.n_images, self.is_complete, self.memory_rel)
+        return Measured(_take(self.designs, rows), *(None if column is None else column[rows] for column in columns))
 
 
 def join(batches: Sequence[Measured]) -> Measured:
@@ -48,7 +56,7 @@ def join(batches: Sequence[Measured]) -> Measured:
     )
     key = designs.assignments if designs.tiles is None else np.hstack([designs.assignments, designs.tiles])
     _, first = np.unique(key, axis=0, return_index=True)
-    columns = ("energy_rel", "accuracy", "n_images", "is_complete")
+    columns = ("energy_rel", "accuracy", "n_images", "is_complete", "memory_rel")
     whole = Measured(designs, *(_concatenate([getattr(b, name) for b in batches]) for name in columns))
     return whole.take(np.sort(first))
 

@@ -2,7 +2,7 @@
 
 With a race (see `dse.search.racing`) a batch is measured stage by stage: every candidate on the first images, those not
 yet beaten on some more, and so on. The rival of a candidate is the most accurate design that was measured on all images
-before this batch and costs no more energy. Every stage is journaled as soon as it exists, and a later one goes on from
+before this batch and costs no more. Every stage is journaled as soon as it exists, and a later one goes on from
 there. What happens depends on outcomes and on the order of asking only: a replay from the journal, another number of
 workers or other chunks end the same way.
 """
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dse import stopping
 from dse.cost.accelerators import Accelerator, Designs
+from dse.cost.weight_memory import WeightMemory
 from dse.runs.execution import Evaluator, Executor, Result
 from dse.runs.journal import Evaluation, Journal, Split, pack_hits
 from dse.runs.measured import Measured, join
@@ -27,11 +28,10 @@ class BudgetSpent(Exception):
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """Designs that are being measured; `accuracy` and `n_images` are filled in."""
+    """Designs that are being measured, with what is `known` of them before; `accuracy` and `n_images` are filled in."""
 
-    designs: Designs
+    known: Measured
     keys: list[tuple[int, ...]]
-    energy_rel: NDArray[np.float64]
     rivals: list[Evaluation | None]
     stops: tuple[int, ...]
     accuracy: NDArray[np.float64]
@@ -45,6 +45,7 @@ class Meter:
         evaluator: measures accuracy on the images of `split`.
         split: the name of those images in the journal.
         accelerator: says what a design costs.
+        memory: says how large its weights are; `None` where that is no objective.
         journal: finds and keeps evaluations.
         executor: where they are measured.
         budget: evaluations on all images that may be asked for, or as many images in parts; `None`: any number.
@@ -61,13 +62,14 @@ class Meter:
         accelerator: Accelerator,
         journal: Journal,
         executor: Executor,
+        memory: WeightMemory | None = None,
         budget: int | None = None,
         race: Race | None = None,
         on_results: Callable[[int], None] = lambda n_left: None,
     ) -> None:
         self._evaluator, self._split = evaluator, split
         self._fingerprint = evaluator.fingerprint  # an evaluator may hash its whole network to tell it
-        self._accelerator, self._journal, self._executor = accelerator, journal, executor
+        self._accelerator, self._memory, self._journal, self._executor = accelerator, memory, journal, executor
         self._all = int(evaluator.n_images)
         self._budget, self._race, self._on_results = budget, race, on_results
         self._asked: dict[tuple[int, ...], int] = {}  # images of each assignment
@@ -102,7 +104,7 @@ class Meter:
         while n_more := self._n_affordable(batch.keys[n_done:]):
             self._run(batch, np.arange(n_done, n_done + n_more))
             n_done += n_more
-        incomplete = Measured(designs, batch.energy_rel, batch.accuracy, batch.n_images, np.zeros(n, dtype=np.bool_))
+        incomplete = replace(batch.known, accuracy=batch.accuracy, n_images=batch.n_images)
         measured = self._settle(incomplete.take(np.arange(n_done)))
         self._batches.append(measured)
         if n_done < n:
@@ -119,21 +121,22 @@ class Meter:
 
     def _batch(self, designs: Designs, race: Race | None) -> _Batch:
         keys = [tuple(row) for row in designs.assignments.tolist()]
-        energy_rel = self._accelerator.energy_rel(designs)
         n, stops = len(keys), (self._all,) if race is None else race.stops(self._all)
-        rivals = self._rivals(energy_rel) if len(stops) > 1 else [None] * n
-        return _Batch(designs, keys, energy_rel, rivals, stops, np.full(n, np.nan), np.zeros(n, dtype=np.int64))
+        unmeasured = Measured(
+            designs, self._accelerator.energy_rel(designs), np.full(n, np.nan), np.zeros(n, dtype=np.int64),
+            np.zeros(n, dtype=np.bool_), None if self._memory is None else self._memory.rel(designs),
+        )  # fmt: skip
+        rivals = self._rivals(unmeasured.costs) if len(stops) > 1 else [None] * n
+        return _Batch(unmeasured, keys, rivals, stops, unmeasured.accuracy.copy(), unmeasured.n_images.copy())
 
-    def _rivals(self, energy_rel: NDArray[np.float64]) -> list[Evaluation | None]:
+    def _rivals(self, costs: NDArray[np.float64]) -> list[Evaluation | None]:
         if not self._batches:
-            return [None] * len(energy_rel)
+            return [None] * len(costs)
         known = self.everything()
         found = [self._find(key) for key in known.keys]
         # Journals of the first format know no outcomes of single images.
         rows = [i for i in np.flatnonzero(known.is_complete) if found[i].hits]
-        chosen = choose_rivals(
-            energy_rel, known_energy_rel=known.energy_rel[rows], known_accuracy=known.accuracy[rows]
-        )
+        chosen = choose_rivals(costs, known_costs=known.costs[rows], known_accuracy=known.accuracy[rows])
         return [found[rows[i]] if i >= 0 else None for i in chosen]
 
     def _n_affordable(self, keys: list[tuple[int, ...]]) -> int:
@@ -214,10 +217,10 @@ class Meter:
             # All assignments may go through the first images before one of them is done.
             self._on_results(n_later + int(np.ceil(n_images.sum() / (stop - start))))
 
-        self._executor.run(self._evaluator, batch.designs.assignments[rows], keep, start=start, stop=stop)
+        self._executor.run(self._evaluator, batch.known.designs.assignments[rows], keep, start=start, stop=stop)
 
     def _record(self, batch: _Batch, row: int, result: Result, *, start: int) -> Evaluation:
-        key, tiles = batch.keys[row], batch.designs.tiles
+        key, tiles = batch.keys[row], batch.known.designs.tiles
         hits = np.empty(0, dtype=np.bool_) if start == 0 else self._find(key).first_hits(start)
         if result.is_ok:
             hits = np.concatenate([hits, result.hits])
@@ -228,7 +231,7 @@ class Meter:
             accuracy=float(hits.mean()) if result.is_ok else float("nan"),
             state="failed" if not result.is_ok else "ok" if len(hits) == self._all else "partial",
             message=result.message,
-            energy_rel=float(batch.energy_rel[row]),
+            energy_rel=float(batch.known.energy_rel[row]),
             tiles=None if tiles is None else tuple(tiles[row].tolist()),
             n_images=len(hits),
             hits=pack_hits(hits),
@@ -242,7 +245,7 @@ class Meter:
             if not is_complete[i] and self._asked[key] == self._all:
                 found = self._find(key)
                 accuracy[i], n_images[i], is_complete[i] = found.accuracy, self._all, found.state == "ok"
-        return Measured(measured.designs, measured.energy_rel, accuracy, n_images, is_complete)
+        return replace(measured, accuracy=accuracy, n_images=n_images, is_complete=is_complete)
 
     def _find(self, key: tuple[int, ...]) -> Evaluation | None:
         return self._journal.find(self._split, key, self._fingerprint)

@@ -10,16 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.config import RunConfig
-from dse.cost.accelerators import Accelerator, make_accelerator
+from dse.cost.accelerators import Accelerator, Designs, make_accelerator
 from dse.cost.neuron_choices import NeuronChoices
 from dse.cost.neurons import make_neuron_accelerator
+from dse.cost.sparse_choices import SparseChoices
+from dse.cost.sparsity import make_sparse_accelerator
+from dse.cost.weight_memory import WeightMemory
 from dse.errors import ConfigError, DataError, MultiplierError
 from dse.multipliers.library import Library, load_library
 from dse.robustness.tolerances import AgnSettings
 from dse.runs.execution import Evaluator
 from dse.runs.foreknowledge import ErrorPredictions, Guide, OnStep, Tolerances
 from dse.runs.neuron_shares import check_shares, divide_neurons
+from dse.runs.sparsity import check_sparsity, has_memory, prune_layers, quantization_scheme, sparsity_levels
+from dse.search.matching import layer_energies
 from dse.search.space import Space, make_space
+from dse.search.sparse_space import SparseSpace
 
 _log = logging.getLogger("dse")
 
@@ -96,19 +102,46 @@ class NetworkGuide:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Everything a search needs, loaded and checked; `library` is what assignments index."""
+    """Everything a search needs, loaded and checked; `library` is what assignments index, `memory` says how large the
+    weights of a design are where layers may be pruned, and `has_memory` whether that is an objective."""
 
     evaluator: Evaluator
     confirm_evaluator: Evaluator | None
     report_evaluator: Evaluator
     layers: Sequence[Any]
-    library: Library | NeuronChoices
+    library: Library | NeuronChoices | SparseChoices
     accelerator: Accelerator
     space: Space
     hashes: dict[str, str]
     guide: Guide
     n_classes: int
     data_files: tuple[str, ...] = ()
+    memory: WeightMemory | None = None
+    has_memory: bool = False
+
+    @property
+    def n_objectives(self) -> int:
+        """Energy and accuracy, and memory where it is one."""
+        return 3 if self.has_memory else 2
+
+    @property
+    def objective_memory(self) -> WeightMemory | None:
+        """`memory` where it is an objective."""
+        return self.memory if self.has_memory else None
+
+    def costs(self, designs: Designs) -> NDArray[np.float64]:
+        """What of the objectives is known without measuring, float64 [n, n_costs]: energy, and memory if it is one."""
+        energy = self.accelerator.energy_rel(designs)
+        return np.column_stack([energy, self.memory.rel(designs)] if self.has_memory else [energy])
+
+    @property
+    def layer_costs(self) -> tuple[NDArray[np.float64], ...]:
+        """What each layer adds to each of the `costs` by what it is given, float64 [n_layers, n_multipliers]; of idle
+        tiles, and of neurons that share multipliers, about."""
+        if not isinstance(self.library, SparseChoices):
+            return (layer_energies(self.library.energy_rel, self.n_multiplications),)
+        energy = self.accelerator.layer_energy_rel / self.accelerator.workload.total
+        return (energy, self.memory.layer_rel) if self.has_memory else (energy,)
 
     @property
     def n_multiplications(self) -> NDArray[np.int64]:
@@ -133,18 +166,26 @@ def prepare(config: RunConfig, inputs: Inputs) -> Prepared:
     library = library.searchable()
     if config.search.neuron_shares:
         check_shares(config, library)
-    loaded, choices = _load(config, inputs, library), library
-    layers, kind = loaded.evaluator.layers, config.accelerator.kind
-    if config.search.neuron_shares:
+    check_sparsity(config, library)
+    loaded = _load(config, inputs, library)
+    choices, memory, kind = library, None, config.accelerator.kind
+    layers = loaded.evaluator.layers
+    if sparsity_levels(config):
+        pruned = prune_layers(config, loaded, library)
+        loaded, choices, memory = pruned.loaded, pruned.choices, pruned.memory
+        accelerator = make_sparse_accelerator(kind, layers, choices, pruned.densities)
+        space: Space = SparseSpace(len(layers), choices.position)
+    elif config.search.neuron_shares:
         loaded, choices = divide_neurons(config, loaded, library)
         accelerator = make_neuron_accelerator(kind, layers, choices)
+        space = make_space(accelerator, len(layers), n_multipliers=len(choices))
     else:
         accelerator = make_accelerator(kind, layers, library=library)
-    space = make_space(accelerator, len(layers), n_multipliers=len(choices))
+        space = make_space(accelerator, len(layers), n_multipliers=len(choices))
     hashes = {**loaded.hashes, "library": library.fingerprint, "evaluator": loaded.evaluator.fingerprint}
     return Prepared(
         loaded.evaluator, loaded.confirm, loaded.report, layers, choices, accelerator, space, hashes, loaded.guide,
-        loaded.n_classes, loaded.data_files,
+        loaded.n_classes, loaded.data_files, memory, has_memory(config),
     )  # fmt: skip
 
 
@@ -267,7 +308,7 @@ def make_integer_network(config: RunConfig, network: Any, calibration: Any, *, i
     return quantize_network(
         network,
         calibration,
-        scheme=scheme_for(is_signed, config.quantization.scheme),
+        scheme=scheme_for(is_signed, quantization_scheme(config, is_signed=is_signed)),
         observer=config.quantization.observer,
         per_channel=config.quantization.per_channel,
         exclude=config.quantization.exclude,

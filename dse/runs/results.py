@@ -10,12 +10,14 @@ import pandas as pd
 from dse.config import RunConfig, load_config
 from dse.cost.neuron_choices import choice_energy
 from dse.errors import RunError
-from dse.objectives import ACCURACY
+from dse.objectives import ACCURACY, MEMORY_REL
 from dse.pareto import nondominated
 from dse.runs.finetuned import FOLDER, FinetuneDirectory, read_table
 from dse.runs.front import SEPARATOR, join_names
 from dse.runs.journal import Evaluation, longest, read_journal
 from dse.runs.manifest import Manifest, read_manifest
+from dse.runs.recorded_sparsity import RecordedSparsity, recorded_sparsity
+from dse.runs.sparsity import has_memory
 from dse.runs.store import RunDirectory
 
 
@@ -91,6 +93,16 @@ class Run:
         """Versions, hashes, layers and multipliers."""
         return read_manifest(self.directory.manifest)
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """`energy` and `accuracy`, or these and `memory`."""
+        return self.config.search.objectives
+
+    @cached_property
+    def sparsity(self) -> RecordedSparsity | None:
+        """What its choices of sparsity take; `None` where no layer may be pruned."""
+        return recorded_sparsity(self.manifest)
+
     @cached_property
     def front(self) -> pd.DataFrame:
         """The front, sorted by energy; accuracies are those of the report split. See `dse.runs.front`."""
@@ -135,7 +147,8 @@ class Run:
     def evaluations(self) -> pd.DataFrame:
         """Everything measured, one row an assignment and split.
 
-        Columns: split, state, accuracy, n_images, energy_rel, energy_saved_pct, is_dominated, assignment, message. The
+        Columns: split, state, accuracy, n_images, energy_rel, energy_saved_pct, is_dominated, assignment, message;
+        where layers may be pruned, also memory_rel. The
         state is `ok` where all images were measured, `raced` where a race stopped it early, `partial` where it goes on
         when the run is continued, or `failed`; accuracy is that of the `n_images` measured. `is_dominated` compares
         within a split those that are `ok`; all others are dominated.
@@ -155,7 +168,12 @@ class Run:
                 "message": [e.message for e in records],
             }
         )
-        F = np.column_stack([table["energy_rel"], ACCURACY.to_minimize(table["accuracy"])]).astype(np.float64)
+        columns = [table["energy_rel"], ACCURACY.to_minimize(table["accuracy"])]
+        if self.sparsity is not None:
+            assignments = np.array([e.assignment for e in records], dtype=np.int64).reshape(len(records), -1)
+            table["memory_rel"] = self.sparsity.memory_rel(assignments)
+            columns += [MEMORY_REL.to_minimize(table["memory_rel"])] if has_memory(self.config) else []
+        F = np.column_stack(columns).astype(np.float64)
         F[table["state"] != "ok"] = np.nan
         for split in table["split"].unique():
             rows = np.flatnonzero(table["split"] == split)
@@ -179,7 +197,8 @@ class Run:
             One row a layer: layer, kind, n_multiplications, multiplier, energy_rel (of the multiplier; the mean over
             the neurons where two share them),
             energy_share_pct (of this design's multiplication energy), saved_share_pct (of the exact network's energy,
-            saved in this layer); with tiles, also tile.
+            saved in this layer); with tiles, also tile; where layers may be pruned, also sparsity_pct and
+            memory_bytes.
         """
         row = self._point(point)
         energies: Mapping[str, float] = {m["name"]: m["energy_rel"] for m in self.manifest.multipliers}
@@ -191,7 +210,11 @@ class Run:
                 f"{self.directory.front} is damaged: point {point} does not fit the {len(table)} layers of the network"
             )
         table["multiplier"] = names
-        if self.config.search.neuron_shares:
+        chosen = None if self.sparsity is None else self.sparsity.assignments([names])
+        if chosen is not None:
+            table["multiplier"] = [self.sparsity.multipliers[c] for c in chosen[0]]
+            table["energy_rel"] = self.sparsity.by_layer(self.sparsity.energy_rel, chosen)[0]
+        elif self.config.search.neuron_shares:
             pairs = zip(table["multiplier"], self.layers["n_neurons"], strict=True)
             table["energy_rel"] = [choice_energy(name, energies, int(n)) for name, n in pairs]
         else:
@@ -202,6 +225,9 @@ class Run:
         table["saved_share_pct"] = 100 * saved / table["n_multiplications"].sum()
         if tiles is not None:
             table["tile"] = [int(tile) for tile in tiles]
+        if chosen is not None:
+            table["sparsity_pct"] = self.sparsity.sparsity_pct[chosen[0]]
+            table["memory_bytes"] = self.sparsity.by_layer(self.sparsity.layer_bytes, chosen)[0]
         return table
 
     def _point(self, point: int) -> pd.Series:
@@ -215,11 +241,9 @@ class Run:
         return f"Run({str(self.path)!r}, {state})"
 
     def _repr_html_(self) -> str:
-        title = f"<p><b>{self.path}</b>: {self.config.network.name}, {self.config.data.dataset}</p>"
-        if not self.is_finished:
-            return title + "<p>unfinished</p>"
-        columns = ["point", "energy_saved_pct", "accuracy", "accuracy_low", "accuracy_high", "assignment"]
-        return title + self.front[columns].to_html(index=False, float_format="{:.4g}".format)
+        from dse.runs.notebook import run_html
+
+        return run_html(self)
 
 
 def _are_numbers(texts: list[str], n: int) -> bool:

@@ -55,6 +55,11 @@ class Collection:
     attainment: pd.DataFrame
     n_unfinished: int
 
+    def _repr_html_(self) -> str:
+        from dse.runs.notebook import collection_html
+
+        return collection_html(self)
+
 
 def collect_runs(path: Path) -> Collection:
     """Collects every finished run of a sweep, or below any folder.

@@ -15,10 +15,13 @@ import numpy as np
 import pandas as pd
 
 from dse.config import RunConfig
+from dse.cost.accelerators import Designs
 from dse.cost.neuron_choices import NeuronChoices
+from dse.cost.sparse_choices import SparseChoices
 from dse.files import replace_file
 from dse.multipliers.library import Library
 from dse.multipliers.metrics import error_metrics
+from dse.objectives import reference_point
 from dse.runs.beginning import begin_search, needs_foreknowledge
 from dse.runs.cluster import make_executor
 from dse.runs.execution import Evaluator, Executor
@@ -26,7 +29,6 @@ from dse.runs.foreknowledge import foreknow, predictions_table
 from dse.runs.front import front_table, join_names
 from dse.runs.journal import Journal, Split
 from dse.runs.loop import (
-    REFERENCE_POINT,
     Observer,
     Progress,
     Start,
@@ -39,6 +41,7 @@ from dse.runs.manifest import Manifest, check_continues, read_manifest
 from dse.runs.measured import Measured
 from dse.runs.meter import BudgetSpent, Meter
 from dse.runs.preparation import Inputs, Prepared, prepare
+from dse.runs.recorded_sparsity import choice_record, layer_record
 from dse.runs.results import Run, open_run
 from dse.runs.store import RunDirectory, RunLock, write_table
 from dse.search.racing import Race
@@ -112,11 +115,11 @@ def _record(directory: RunDirectory, config: RunConfig, prepared: Prepared, conf
     """Writes config and manifest, or checks that an earlier part of the run had the same."""
     manifest = Manifest(
         hashes=prepared.hashes,
-        layers=tuple(_layer_record(layer, config) for layer in prepared.layers),
+        layers=tuple(_layer_record(prepared, index, config) for index in range(len(prepared.layers))),
         multipliers=tuple(_multiplier_records(prepared.library)),
         exact_index=int(prepared.library.exact_index),
         n_images=prepared.n_images,
-        reference_point=REFERENCE_POINT,
+        reference_point=reference_point(prepared.n_objectives),
         seed=config.search.seed,
         accelerator=prepared.accelerator.name,
         accuracy_floor=config.search.accuracy_floor,
@@ -129,25 +132,28 @@ def _record(directory: RunDirectory, config: RunConfig, prepared: Prepared, conf
         replace_file(directory.manifest, manifest.to_json())
 
 
-def _layer_record(layer: Any, config: RunConfig) -> dict[str, Any]:
-    """What a run keeps of a layer; its neurons only where they are divided."""
+def _layer_record(prepared: Prepared, index: int, config: RunConfig) -> dict[str, Any]:
+    """What a run keeps of a layer; its neurons only where they are divided, its sizes only where it may be pruned."""
+    layer = prepared.layers[index]
     record = {"name": layer.name, "kind": layer.kind, "n_multiplications": int(layer.n_multiplications)}
+    if prepared.memory is not None:
+        record |= layer_record(index, prepared.memory, prepared.accelerator)
     return record | ({"n_neurons": int(layer.weight_shape[0])} if config.search.neuron_shares else {})
 
 
-def _plain(library: Library | NeuronChoices) -> Library:
-    return library.library if isinstance(library, NeuronChoices) else library
+def _plain(library: Library | NeuronChoices | SparseChoices) -> Library:
+    return library if isinstance(library, Library) else library.library
 
 
-def _multiplier_records(library: Library | NeuronChoices) -> Iterator[dict[str, Any]]:
-    """What a run keeps of what a layer may be given; errors where it is one multiplier."""
+def _multiplier_records(library: Library | NeuronChoices | SparseChoices) -> Iterator[dict[str, Any]]:
+    """What a run keeps of what a layer may be given; errors where it is one multiplier for all weights."""
     tables = {m.name: m for m in _plain(library)}
     for member, energy_rel in zip(library, library.energy_rel, strict=True):
         record = {"name": member.name, "energy_rel": float(energy_rel), "key": member.key}
         if member.name in tables:
             table = tables[member.name].table
             record["mae_pct"] = error_metrics(table, is_signed=tables[member.name].is_signed).mae_pct
-        yield record
+        yield record | (choice_record(member, library) if isinstance(library, SparseChoices) else {})
 
 
 def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, observer: Observer) -> None:
@@ -160,8 +166,9 @@ def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, obs
             observer.on_evaluation(replace(progress, n_left=n_left))
 
         meter = Meter(
-            prepared.evaluator, "search", accelerator=prepared.accelerator, journal=journal, executor=executor,
-            budget=config.search.evaluations, race=_race(config), on_results=on_results,
+            prepared.evaluator, "search", accelerator=prepared.accelerator, memory=prepared.objective_memory,
+            journal=journal, executor=executor, budget=config.search.evaluations, race=_race(config),
+            on_results=on_results,
         )  # fmt: skip
         rows: list[dict[str, Any]] = []
 
@@ -172,15 +179,16 @@ def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, obs
             write_table(directory.generations, pd.DataFrame(rows))
             observer.on_generation(now)
 
-        require_exact(prepared.evaluator, prepared.exact, executor=executor, journal=journal)
+        exact_energy = float(prepared.accelerator.energy_rel(Designs(prepared.exact[None]))[0])
+        require_exact(prepared.evaluator, prepared.exact, executor=executor, journal=journal, energy_rel=exact_energy)
         _search(directory, config, prepared, meter, observer, on_generation)
 
         def later(phase: Split, evaluator: Evaluator) -> Meter:
             nonlocal progress
             progress = replace(progress, phase=phase)
             return Meter(
-                evaluator, phase, accelerator=prepared.accelerator, journal=journal, executor=executor,
-                on_results=on_results,
+                evaluator, phase, accelerator=prepared.accelerator, memory=prepared.objective_memory, journal=journal,
+                executor=executor, on_results=on_results,
             )  # fmt: skip
 
         measured, bounds = meter.everything(), {"exact": prepared.exact, "accuracy_floor": config.search.accuracy_floor}
@@ -253,6 +261,7 @@ def _write_front(directory: RunDirectory, prepared: Prepared, chosen: Measured, 
         accelerator=prepared.accelerator,
         names=prepared.library.names,
         exact_index=prepared.library.exact_index,
+        memory=prepared.memory,
     )
     write_table(directory.front, table)
 

@@ -127,7 +127,8 @@ class ExhaustiveSearch(_ListedSearch):
 
 
 class GreedyBaseline:
-    """Steepest descent in energy from the exact design; an `Optimizer`.
+    """Steepest descent in energy from the exact design; an `Optimizer`. Where memory is an objective, its relative
+    savings count as those of energy do.
 
     A step gives one layer, or all layers of one multiplier, one of the `n_candidates` next cheaper multipliers or a
     cheaper one in use elsewhere. All steps from the current design are measured in one batch; the one with the largest
@@ -159,7 +160,7 @@ class GreedyBaseline:
         self._n_evaluations = n_evaluations
         self._min_loss = min_loss
         self._asked: NDArray[np.int64] | None = None
-        self._figures: dict[bytes, NDArray[np.float64] | None] = {}  # energy and loss; None where not to be taken
+        self._figures: dict[bytes, NDArray[np.float64] | None] = {}  # None where not to be taken
         self._current: NDArray[np.int64] | None = None
         self._steps = space.encode(np.full((1, space.n_layers), exact_index, dtype=np.int64))
 
@@ -180,7 +181,7 @@ class GreedyBaseline:
         return None if self._asked is None else self._asked.copy()
 
     def tell(self, X: ArrayLike, F: ArrayLike, G: ArrayLike | None = None, *, failed: ArrayLike | None = None) -> None:
-        """See `Optimizer`; column 0 of F is energy_rel, column 1 the accuracy loss."""
+        """See `Optimizer`; column 1 of F is the accuracy loss, the others are costs."""
         told = check_told(self._asked, X, F, G=G, failed=failed)
         is_taken = ~told.failed & (told.violation <= 0)
         for key, figures, is_allowed in zip(row_keys(self._asked), told.F, is_taken, strict=True):
@@ -208,8 +209,9 @@ class GreedyBaseline:
         self._steps = self._neighbors(self._current)
 
     def _score(self, here: NDArray[np.float64], there: NDArray[np.float64]) -> float:
-        """Energy saved per accuracy lost; not positive where nothing is saved."""
-        return float((here[0] - there[0]) / max(there[1] - here[1], self._min_loss))
+        """Energy (and memory) saved per accuracy lost; not positive where nothing is saved."""
+        saved = np.delete(here - there, 1).sum()
+        return float(saved / max(there[1] - here[1], self._min_loss))
 
     def _neighbors(self, genome: NDArray[np.int64]) -> NDArray[np.int64]:
         assignment = self._space.decode(genome[None]).assignments[0]

@@ -8,6 +8,7 @@ network, so every design is measured before it counts. Where tiles limit a desig
 over subsets of the library, and the designs that the prior calls nondominated are kept.
 """
 
+from collections.abc import Sequence
 from itertools import combinations
 from math import comb
 
@@ -48,6 +49,63 @@ def matched_assignments(
         meets fewer different designs, and may be 0 under a tight `max_loss`.
     """
     loss, weighted = _check_matching(loss, energy_rel, n_multiplications)
+    return _matches(loss, weighted, n_designs=n_designs, n_tiles=n_tiles, max_loss=max_loss)
+
+
+def layer_energies(energy_rel: ArrayLike, n_multiplications: ArrayLike) -> NDArray[np.float64]:
+    """What each layer adds to the relative energy by its multiplier, float64 [n_layers, n_multipliers].
+
+    Args:
+        energy_rel: Relative energies, float [n_multipliers].
+        n_multiplications: Multiplications of each layer, [n_layers].
+    """
+    counts = np.asarray(n_multiplications, dtype=np.float64)
+    return counts[:, None] / counts.sum() * np.asarray(energy_rel, dtype=np.float64)[None, :]
+
+
+MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Parts of the second of two costs in the cost that is matched."""
+
+
+def mixed_matches(
+    loss: ArrayLike,
+    costs: Sequence[NDArray[np.float64]],
+    *,
+    n_designs: int,
+    n_tiles: int | None = None,
+    max_loss: float = 0.5,
+) -> NDArray[np.int64]:
+    """`matched_assignments` for costs that are known by layer; of two costs several mixes are matched [ours].
+
+    Args:
+        loss: as there.
+        costs: of layers by what they are given, float64 [n_layers, n_multipliers], one or two of them: they add up to
+            the cost of a design.
+        n_designs, n_tiles, max_loss: as there.
+
+    Returns:
+        Unique assignments, int64 [k, n_layers] with k <= n_designs: of one cost by its ascending order, of two costs
+        mix by mix, from the first alone to the second alone.
+    """
+    loss = _check_loss(loss, costs[0].shape)
+    limits = {"n_tiles": n_tiles, "max_loss": max_loss}
+    if len(costs) == 1:
+        return _matches(loss, costs[0], n_designs=n_designs, **limits)
+    n_each = -(-n_designs // len(MIXES))
+    found = [_matches(loss, (1 - part) * costs[0] + part * costs[1], n_designs=n_each, **limits) for part in MIXES]
+    _, first = np.unique(np.concatenate(found), axis=0, return_index=True)
+    return np.concatenate(found)[np.sort(first)][:n_designs]
+
+
+def _matches(
+    loss: NDArray[np.float64],
+    weighted: NDArray[np.float64],
+    *,
+    n_designs: int,
+    n_tiles: int | None,
+    max_loss: float,
+) -> NDArray[np.int64]:
+    """See `matched_assignments`; `weighted` is the cost of each layer by its multiplier."""
     if n_designs < 1 or (n_tiles is not None and n_tiles < 1):
         raise ConfigError(f"n_designs is {n_designs} and n_tiles is {n_tiles}: expected at least 1")
     lambdas = _lambdas(weighted, loss)
@@ -142,18 +200,20 @@ def _check_matching(
     loss: ArrayLike, energy_rel: ArrayLike, n_multiplications: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Loss with NaN as inf and negatives as 0, and energy weighted by layer; float64 [n_layers, n_multipliers] both."""
+    weighted = layer_energies(energy_rel, n_multiplications)
+    return _check_loss(loss, weighted.shape), weighted
+
+
+def _check_loss(loss: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Loss with NaN as inf and negatives as 0, float64 [n_layers, n_multipliers]."""
     loss = np.asarray(loss, dtype=np.float64)
-    energy = np.asarray(energy_rel, dtype=np.float64)
-    counts = np.asarray(n_multiplications, dtype=np.float64)
-    if loss.shape != (len(counts), len(energy)):
-        raise ShapeError(
-            f"`loss` has shape {loss.shape}: expected ({len(counts)}, {len(energy)}), layers by multipliers"
-        )
+    if loss.shape != shape:
+        raise ShapeError(f"`loss` has shape {loss.shape}: expected {shape}, layers by multipliers")
     loss = np.where(np.isnan(loss), np.inf, np.maximum(loss, 0.0))
     if not np.isfinite(loss).any(axis=1).all():
         layer = int(np.flatnonzero(~np.isfinite(loss).any(axis=1))[0])
         raise ConfigError(f"`loss` has no measured entry for layer {layer}: the exact multiplier's is 0, fill it in")
-    return loss, counts[:, None] / counts.sum() * energy[None, :]
+    return loss
 
 
 def _lambdas(weighted: NDArray[np.float64], loss: NDArray[np.float64]) -> NDArray[np.float64]:

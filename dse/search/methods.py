@@ -22,6 +22,7 @@ def make_search(
     n_evaluations: int | None = None,
     seed: int = 0,
     initial: ArrayLike | None = None,
+    n_objectives: int = 2,
     screen: Screen | None = None,
     max_designs: int = 100_000,
 ) -> Optimizer:
@@ -37,6 +38,7 @@ def make_search(
             "nsga2" is not cut within a generation: its caller stops asking.
         seed: All randomness derives from it ("nsga2", "random").
         initial: Genomes to start from, int [k, n_genes] ("nsga2", "random").
+        n_objectives: Energy and accuracy, and memory where it is a third ("nsga2"; "greedy" sees it by itself).
         screen: Picks the offspring worth measuring ("nsga2").
         max_designs: Largest space accepted ("exhaustive").
     """
@@ -47,6 +49,7 @@ def make_search(
             n_generations=n_generations,
             seed=seed,
             initial=initial,
+            n_objectives=n_objectives,
             screen=screen,
         )
     if method == "random":

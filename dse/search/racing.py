@@ -11,8 +11,8 @@ candidate at least as accurate, `b` would be at most a fair coin's share of the 
     p = P(Bin(b + c, 1/2) >= b),    beaten where p < alpha / n_looks
 
 The candidate is looked at `n_looks` times, so that (Bonferroni) one that is at least as accurate is stopped with a
-probability of at most alpha. The rival costs no more energy and has been measured on all images; a beaten candidate is
-thus dominated, with that confidence.
+probability of at most alpha. The rival costs no more energy, and no more memory where that is an objective, and has
+been measured on all images; a beaten candidate is thus dominated, with that confidence.
 
 Where we differ [ours]: the test is paired and exact, where Hoeffding's bound treats the designs as independent and
 needs several times the images; a candidate races against one rival, known to the end, rather than against the field.
@@ -96,29 +96,27 @@ def sign_test(candidate_hits: ArrayLike, rival_hits: ArrayLike) -> NDArray[np.fl
     return bdtrc(n_rival_only - 1, n_disagreeing, 0.5)  # P(Bin > k - 1), 1 for k = 0
 
 
-def choose_rivals(
-    energy_rel: ArrayLike, *, known_energy_rel: ArrayLike, known_accuracy: ArrayLike
-) -> NDArray[np.int64]:
-    """The most accurate of the known designs that cost no more energy than each candidate.
+def choose_rivals(costs: ArrayLike, *, known_costs: ArrayLike, known_accuracy: ArrayLike) -> NDArray[np.int64]:
+    """The most accurate of the known designs that cost no more than each candidate in any respect.
 
     Args:
-        energy_rel: of the candidates, float [n].
-        known_energy_rel: of the designs measured on all images, float [n_known].
+        costs: of the candidates, float [n, n_costs]: energy, and memory where it is an objective.
+        known_costs: of the designs measured on all images, float [n_known, n_costs].
         known_accuracy: of the same, float [n_known].
 
     Returns:
         Index of the rival, int64 [n]; the first of equals, -1 where no known design is as cheap.
     """
-    energy_rel, known = np.asarray(energy_rel, dtype=np.float64), np.asarray(known_energy_rel, dtype=np.float64)
+    costs, known = np.asarray(costs, dtype=np.float64), np.asarray(known_costs, dtype=np.float64)
     accuracy = np.asarray(known_accuracy, dtype=np.float64)
-    if energy_rel.ndim != 1 or known.ndim != 1 or known.shape != accuracy.shape:
+    if costs.ndim != 2 or known.ndim != 2 or costs.shape[1] != known.shape[1] or accuracy.shape != known.shape[:1]:
         raise ShapeError(
-            f"energies {energy_rel.shape}, known energies {known.shape} and accuracies {accuracy.shape}: expected "
-            "(n,), (n_known,) and (n_known,)"
+            f"costs {costs.shape}, known costs {known.shape} and accuracies {accuracy.shape}: expected "
+            "(n, n_costs), (n_known, n_costs) and (n_known,)"
         )
     if len(known) == 0:
-        return np.full(len(energy_rel), -1, dtype=np.int64)
-    fits = known <= energy_rel[:, None]
+        return np.full(len(costs), -1, dtype=np.int64)
+    fits = (known[None] <= costs[:, None]).all(axis=2)
     best = np.where(fits, accuracy, -np.inf).argmax(axis=1)
     return np.where(fits.any(axis=1), best, -1).astype(np.int64)
 

@@ -1,13 +1,14 @@
 """Which of many proposed designs are worth simulating: a surrogate screens them [ours].
 
-The gain of a design with energy `e` and predicted loss `N(mean, std^2)` is the expected growth of the hypervolume of
-what was measured (Emmerich et al., "Single- and multiobjective evolutionary optimization assisted by Gaussian random
-field metamodels", IEEE Trans. Evol. Comput. 10(4), 2006), with the loss raised to `LOSS_EXPONENT`. Designs are picked
+The gain of a design with energy `e` (and memory `m`, where that is an objective) and predicted loss `N(mean, std^2)` is
+the expected growth of the hypervolume of what was measured (Emmerich et al., "Single- and
+multiobjective evolutionary optimization assisted by Gaussian random field metamodels", IEEE Trans. Evol. Comput. 10(4),
+2006), with the loss raised to `LOSS_EXPONENT`. Designs are picked
 greedily; a picked one counts with its mean while the next is sought. A design whose optimistic loss,
 `mean - CONFIDENCE std`, is dominated is ruled out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,8 +17,8 @@ from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import ArrayLike, NDArray
 
 from dse.cost.accelerators import Designs
-from dse.pareto import front_indices
-from dse.search.matching import matched_assignments
+from dse.search.improvement import Staircase, Terraces
+from dse.search.matching import mixed_matches
 from dse.search.space import Space
 
 CONFIDENCE = 2.0
@@ -27,8 +28,8 @@ LOSS_EXPONENT = 0.7
 """Of the loss in the hypervolume: at 1 a search cares for losses of half the accuracy as much as for those of a point,
 at 0 it would care for orders of magnitude only. In trials 0.7 gave the best plain hypervolume after 200 designs."""
 
-REFERENCE = (1.1, 1.0)
-"""Of the hypervolume: relative energy and the loss so raised."""
+REFERENCE_COST, REFERENCE_LOSS = 1.1, 1.0
+"""Of the hypervolume: relative energy (and memory), and the loss so raised."""
 
 _NODES, _WEIGHTS = hermegauss(5)
 _SHARES = _WEIGHTS / _WEIGHTS.sum()
@@ -81,9 +82,8 @@ class Screen:
     Args:
         space: what genomes mean.
         model: predicts losses, before anything is measured.
-        energy_rel: relative energies of designs, float64 [n].
-        layer_weights: share of each layer in the energy, float [n_layers].
-        multiplier_energies: relative energies of the multipliers, float [n_multipliers].
+        costs: of designs, float64 [n, n_costs]: relative energy, and memory where it is an objective.
+        layer_costs: what each layer adds to each cost by what it is given, float64 [n_layers, n_multipliers] each.
         exact_loss: `1 - accuracy` of the exact design on the search images.
         loss_limit: largest loss against the exact design that is wanted; None: any.
         n_tiles: different multipliers a design may use; None: any number.
@@ -99,21 +99,19 @@ class Screen:
         space: Space,
         model: LossModel,
         *,
-        energy_rel: Callable[[Designs], NDArray[np.float64]],
-        layer_weights: ArrayLike,
-        multiplier_energies: ArrayLike,
+        costs: Callable[[Designs], NDArray[np.float64]],
+        layer_costs: Sequence[NDArray[np.float64]],
         exact_loss: float,
         loss_limit: float | None = None,
         n_tiles: int | None = None,
         n_proposals: int = 200,
     ) -> None:
         self.model, self.checked = model, []
-        self._space, self._prior, self._energy_rel = space, model, energy_rel
-        self._layer_weights, self._multiplier_energies = layer_weights, multiplier_energies
+        self._space, self._prior, self._costs, self._layer_costs = space, model, costs, tuple(layer_costs)
         self._exact_loss, self._loss_limit = exact_loss, loss_limit
         self._n_tiles, self._n_proposals = n_tiles, n_proposals
         self._assignments = np.empty((0, space.n_layers), dtype=np.int64)
-        self._F = np.empty((0, 2))
+        self._measured_costs, self._losses = np.empty((0, len(self._layer_costs))), np.empty(0)
 
     def learn(self, X: NDArray[np.int64], F: NDArray[np.float64], failed: NDArray[np.bool_]) -> None:
         """Refit to everything measured so far and this batch; F as told to an optimizer, rows of `failed` ignored."""
@@ -121,21 +119,24 @@ class Screen:
         measured = np.where(failed, np.nan, F[:, 1] - self._exact_loss)
         self.checked.append(Checked(assignments, F[:, 0], prediction.mean, prediction.std, measured))
         self._assignments = np.concatenate([self._assignments, assignments[~failed]])
-        self._F = np.concatenate([self._F, np.column_stack([F[:, 0], measured])[~failed]])
-        if len(self._F):
+        self._measured_costs = np.concatenate([self._measured_costs, np.delete(F, 1, axis=1)[~failed]])
+        self._losses = np.concatenate([self._losses, measured[~failed]])
+        if len(self._losses):
             # From the prior each time: the fit does not depend on how measurements came in batches.
-            self.model = self._prior.fitted(self._assignments, self._F[:, 1])
+            self.model = self._prior.fitted(self._assignments, self._losses)
 
     def _predict(self, X: NDArray[np.int64]) -> tuple[NDArray[np.int64], LossPrediction]:
         assignments = self._space.decode(X).assignments
         return assignments, self.model.predict(assignments)
 
     def propose(self) -> NDArray[np.int64]:
-        """Canonical genomes that minimize `energy + lambda * predicted loss` for many lambda, int64 [k, n_genes]."""
-        assignments = matched_assignments(
+        """Canonical genomes that minimize `cost + lambda * predicted loss` for many lambda, int64 [k, n_genes].
+
+        The cost is the energy, or several mixes of energy and memory.
+        """
+        assignments = mixed_matches(
             self.model.layer_losses,
-            self._multiplier_energies,
-            n_multiplications=self._layer_weights,
+            self._layer_costs,
             n_designs=self._n_proposals,
             n_tiles=self._n_tiles,
             max_loss=np.inf,
@@ -150,58 +151,39 @@ class Screen:
             n_designs: how many to pick.
             n_least: pick so many even where everything is ruled out: the model may be wrong.
         """
-        predicted, energy = self._predict(X)[1], self._energy_rel(self._space.decode(X))
-        front = _Staircase(self._F)
-        optimistic = front.gains(energy, _axis(predicted.mean - CONFIDENCE * predicted.std))
+        predicted, costs = self._predict(X)[1], self._costs(self._space.decode(X))
+        front = self._front()
+        optimistic = front.gains(costs, _axis(predicted.mean - CONFIDENCE * predicted.std))
         if self._loss_limit is not None:
             optimistic[predicted.mean - CONFIDENCE * predicted.std > self._loss_limit] = 0.0
         chosen: list[int] = []
         while len(chosen) < min(n_designs, len(X)):
-            gains = _expected_gains(front, energy, predicted)
+            gains = _expected_gains(front, costs, predicted)
             gains[optimistic <= 0] = 0.0
             gains[chosen] = -1.0
             best = int(np.argmax(gains))
             if gains[best] <= 0:
                 break
             chosen.append(best)
-            front.add(float(energy[best]), float(_axis(predicted.mean[best])))
+            front.add(costs[best], float(_axis(predicted.mean[best])))
         if len(chosen) < n_least:
             rest = np.argsort(-optimistic - 1e-3 / (1 + predicted.mean), kind="stable")
             chosen += [int(i) for i in rest if i not in chosen][: n_least - len(chosen)]
         return np.array(chosen, dtype=np.int64)
 
-
-class _Staircase:
-    """The measured front, with the loss on its axis, and the hypervolume that points add to it."""
-
-    def __init__(self, F: NDArray[np.float64]) -> None:
-        """F: energy and loss, float64 [n, 2]."""
-        self._points = np.column_stack([F[:, 0], _axis(F[:, 1])])
-        self._sort()
-
-    def add(self, energy: float, height: float) -> None:
-        """One more point."""
-        self._points = np.vstack([self._points, [energy, height]])
-        self._sort()
-
-    def _sort(self) -> None:
-        inside = self._points[(self._points < REFERENCE).all(axis=1)]
-        front = inside[front_indices(inside)] if len(inside) else inside
-        self._points = front
-        self._left = np.concatenate([[-np.inf], front[:, 0]])
-        self._right = np.concatenate([front[:, 0], [REFERENCE[0]]])
-        self._height = np.concatenate([[REFERENCE[1]], front[:, 1]])
-
-    def gains(self, energy: NDArray[np.float64], height: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Hypervolume added by each point alone, float64 [n]."""
-        width = np.maximum(self._right - np.maximum(self._left, energy[:, None]), 0.0)
-        return (width * np.maximum(self._height - height[:, None], 0.0)).sum(axis=1)
+    def _front(self) -> Staircase | Terraces:
+        """What was measured, with the loss on its axis."""
+        kind, n_costs = (Staircase, 1) if len(self._layer_costs) == 1 else (Terraces, 2)
+        reference = (REFERENCE_COST,) * n_costs + (REFERENCE_LOSS,)
+        return kind(self._measured_costs, _axis(self._losses), reference)
 
 
 def _axis(loss: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
     return np.maximum(loss, 0.0) ** LOSS_EXPONENT
 
 
-def _expected_gains(front: _Staircase, energy: NDArray[np.float64], predicted: LossPrediction) -> NDArray[np.float64]:
-    nodes = [front.gains(energy, _axis(predicted.mean + node * predicted.std)) for node in _NODES]
+def _expected_gains(
+    front: Staircase | Terraces, costs: NDArray[np.float64], predicted: LossPrediction
+) -> NDArray[np.float64]:
+    nodes = [front.gains(costs, _axis(predicted.mean + node * predicted.std)) for node in _NODES]
     return np.tensordot(_SHARES, np.array(nodes), axes=1)

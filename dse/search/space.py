@@ -74,19 +74,19 @@ class FreeSpace:
 
     def decode(self, X: ArrayLike) -> Designs:
         """See `Space`."""
-        return Designs(assignments=_check_genomes(X, self))
+        return Designs(assignments=checked_genomes(X, self))
 
     def canonicalize(self, X: ArrayLike) -> NDArray[np.int64]:
         """See `Space`."""
-        return _check_genomes(X, self).copy()
+        return checked_genomes(X, self).copy()
 
     def encode(self, assignments: ArrayLike) -> NDArray[np.int64]:
         """See `Space`."""
-        return _check_genomes(assignments, self).copy()
+        return checked_genomes(assignments, self).copy()
 
     def is_representable(self, assignments: ArrayLike) -> NDArray[np.bool_]:
         """See `Space`; all are."""
-        return np.ones(len(_check_genomes(assignments, self)), dtype=np.bool_)
+        return np.ones(len(checked_genomes(assignments, self)), dtype=np.bool_)
 
     def enumerate(self) -> Iterator[NDArray[np.int64]]:
         """See `Space`."""
@@ -124,13 +124,13 @@ class TiledSpace:
 
     def decode(self, X: ArrayLike) -> Designs:
         """See `Space`."""
-        X = _check_genomes(X, self)
+        X = checked_genomes(X, self)
         tile_multipliers, tiles = X[:, : self.n_tiles], X[:, self.n_tiles :]
         return Designs(np.take_along_axis(tile_multipliers, tiles, axis=1), tiles, tile_multipliers)
 
     def canonicalize(self, X: ArrayLike) -> NDArray[np.int64]:
         """See `Space`."""
-        X = _check_genomes(X, self)
+        X = checked_genomes(X, self)
         canonical = np.empty_like(X)
         for row, genome in enumerate(X):
             multipliers, tiles = genome[: self.n_tiles], genome[self.n_tiles :]
@@ -205,7 +205,8 @@ def _check_sizes(n_layers: int, n_multipliers: int) -> None:
         )
 
 
-def _check_genomes(X: ArrayLike, space: Space) -> NDArray[np.int64]:
+def checked_genomes(X: ArrayLike, space: Space) -> NDArray[np.int64]:
+    """X as int64, or a `ShapeError` where it is no genomes of `space`."""
     X = np.asarray(X)
     if X.ndim != 2 or X.shape[1] != space.n_genes or X.dtype.kind not in "iu":
         raise ShapeError(f"X has shape {X.shape} and type {X.dtype}: expected integers (n, {space.n_genes})")
@@ -216,7 +217,7 @@ def _check_genomes(X: ArrayLike, space: Space) -> NDArray[np.int64]:
 
 
 def _check_layers(assignments: ArrayLike, space: Space) -> NDArray[np.int64]:
-    return _check_genomes(assignments, FreeSpace(space.n_layers, space.n_multipliers))
+    return checked_genomes(assignments, FreeSpace(space.n_layers, space.n_multipliers))
 
 
 def _in_batches(rows: Iterator[tuple[int, ...]]) -> Iterator[NDArray[np.int64]]:

@@ -16,6 +16,7 @@ import torch
 from dse.errors import NetworkError
 from dse.networks.convert import IntegerNetwork
 from dse.networks.layers import IntegerLayer
+from dse.simulation.problem import IntegerConv
 from dse.sparse.dcsr import DcsrMatrix, decode, encode
 
 
@@ -44,7 +45,11 @@ class CompressedLayer:
 
 def weight_matrix(layer: IntegerLayer) -> np.ndarray:
     """Codes less zero code, int16 `[C_out, C_in/groups * kh * kw]`."""
-    problem = layer.problem
+    return centered_matrix(layer.problem)
+
+
+def centered_matrix(problem: IntegerConv) -> np.ndarray:
+    """The `weight_matrix` of a convolution."""
     codes = problem.weight.cpu().flatten(1).to(torch.int16)
     return (codes - problem.w_zero_point.cpu().to(torch.int16)[:, None]).numpy()
 

@@ -38,9 +38,12 @@ def sizes(matrix: np.ndarray) -> Sizes:
     Sizes(dense=4096, dcsr=..., csr=320, run_length=...)
     """
     matrix = checked(matrix)
-    return Sizes(
-        dense=matrix.size, dcsr=encode(matrix).n_bytes, csr=csr_bytes(matrix), run_length=run_length_bytes(matrix)
-    )
+    return Sizes(dense=matrix.size, dcsr=dcsr_bytes(matrix), csr=csr_bytes(matrix), run_length=run_length_bytes(matrix))
+
+
+def dcsr_bytes(matrix: np.ndarray) -> int:
+    """See `dse.sparse.dcsr`; raises as `encode` does."""
+    return encode(matrix).n_bytes
 
 
 def csr_bytes(matrix: np.ndarray) -> int:

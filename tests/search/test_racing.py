@@ -96,8 +96,9 @@ def test_wrong_shapes_are_refused():
             Race().is_beaten(candidate, rival, 3)
     with pytest.raises(ConfigError, match="n_looks is 0"):
         Race().is_beaten(hits, hits, 0)
-    with pytest.raises(ShapeError, match="known energies"):
-        choose_rivals([0.5], known_energy_rel=[0.5, 0.6], known_accuracy=[0.9])
+    for costs, known in (([[0.5]], [[0.5], [0.6]]), ([[0.5]], [[0.5, 1.0]]), ([0.5], [0.5])):
+        with pytest.raises(ShapeError, match="known costs"):
+            choose_rivals(costs, known_costs=known, known_accuracy=[0.9])
 
 
 @pytest.mark.parametrize("options", [{"alpha": 0.0}, {"alpha": 1.0}, {"first_share": 0.0}, {"first_share": 1.1}])
@@ -109,10 +110,16 @@ def test_bad_settings_are_refused(options):
 
 
 def test_rivals_are_cheaper_and_most_accurate():
-    known = {"known_energy_rel": [1.0, 0.5, 0.6, 0.5], "known_accuracy": [0.9, 0.8, 0.8, 0.8]}
-    assert choose_rivals([1.0, 0.99, 0.6, 0.5, 0.49], **known).tolist() == [0, 1, 1, 1, -1]
-    assert choose_rivals([1.0], known_energy_rel=[], known_accuracy=[]).tolist() == [-1]
-    assert choose_rivals([], **known).shape == (0,)
+    known = {"known_costs": [[1.0], [0.5], [0.6], [0.5]], "known_accuracy": [0.9, 0.8, 0.8, 0.8]}
+    assert choose_rivals([[1.0], [0.99], [0.6], [0.5], [0.49]], **known).tolist() == [0, 1, 1, 1, -1]
+    assert choose_rivals([[1.0]], known_costs=np.empty((0, 1)), known_accuracy=[]).tolist() == [-1]
+    assert choose_rivals(np.empty((0, 1)), **known).shape == (0,)
+
+
+def test_rivals_cost_no_more_in_any_respect():
+    known = {"known_costs": [[0.5, 0.9], [0.9, 0.5], [0.6, 0.6]], "known_accuracy": [0.9, 0.8, 0.7]}
+    candidates = [[0.5, 0.9], [1.0, 1.0], [0.95, 0.6], [0.7, 0.7], [0.4, 1.0], [0.6, 0.59]]
+    assert choose_rivals(candidates, **known).tolist() == [0, 0, 1, 2, -1, -1]
 
 
 def test_told_accuracy_stays_below_the_rival():

@@ -1,0 +1,222 @@
+"""Operators of layers at several sparsity levels.
+
+A pruned layer differs from the exact one by what its multiplier is off by and by what its lost weights would have
+added. Corrections are fitted against the layer with all its weights and exact products, so that both mean errors go
+back into the biases.
+
+Weight tuning leaves the pattern alone: weights of zero stay zero, and no other becomes zero. What a layer takes in
+memory, and what is multiplied, then depends on its level only.
+"""
+
+import dataclasses
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from dse.cost.sparse_choices import SparseChoices
+from dse.errors import ShapeError
+from dse.networks.convert import IntegerNetwork
+from dse.networks.layers import LayerOperator
+from dse.recovery.bias import Correction
+from dse.recovery.operators import MEMORY_BYTES, OperatorBank, OperatorParameters, Recovery
+from dse.simulation.ops import PreparedConv, prepare
+from dse.simulation.problem import IntegerConv
+from dse.simulation.zero_weights import prepare_skipping
+from dse.sparse.matrices import centered_matrix
+from dse.sparse.pruning import is_zero, pruned_problem
+
+
+@dataclass(frozen=True, eq=False)
+class PrunedChoices:
+    """What the assignments of a network index; has of a `Library` what measuring and recording need.
+
+    Attributes:
+        choices: multipliers and sparsity levels.
+        masks: pruned weights of every layer at every level, `masks[layer][level]` bool of the weights' shape.
+    """
+
+    choices: SparseChoices
+    masks: tuple[tuple[np.ndarray, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    @cached_property
+    def masks_fingerprint(self) -> str:
+        """sha256, hexadecimal."""
+        digest = hashlib.sha256()
+        for mask in (mask for levels in self.masks for mask in levels):
+            digest.update(repr(mask.shape).encode() + np.packbits(mask).tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256, hexadecimal, of choices and masks."""
+        return hashlib.sha256(f"{self.choices.fingerprint}\n{self.masks_fingerprint}".encode()).hexdigest()
+
+
+class PrunedBank:
+    """Operators of every layer for every choice; what `dse.evaluation.Evaluator` needs of an `OperatorBank`.
+
+    Args:
+        bank: of the network with all its weights, and of the library that the choices are made of.
+        choices: what assignments index.
+        masks: weights that each level prunes, `masks[layer][level]` bool of the weights' shape; those of level 0 have
+            no entry that is true.
+        memory_bytes: packed weights kept at once, beside those of `bank`.
+
+    Attributes:
+        bank: as given.
+        library: the choices with their masks.
+
+    Raises:
+        ShapeError: masks that do not fit the network's layers.
+    """
+
+    def __init__(
+        self,
+        bank: OperatorBank,
+        choices: SparseChoices,
+        masks: Sequence[Sequence[np.ndarray]],
+        *,
+        memory_bytes: int = MEMORY_BYTES,
+    ):
+        self.bank = bank
+        self.library = PrunedChoices(choices, _checked(masks, bank.network, len(choices.levels_pct)))
+        self._memory_bytes = memory_bytes
+        self._corrections: dict[tuple[int, int], Correction] = {}
+        self._clear_packed()
+
+    def __getstate__(self) -> dict:
+        """Packed weights are made anew where they are needed; corrections travel."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_operators", "_n_bytes")}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._clear_packed()
+
+    def _clear_packed(self) -> None:
+        self._operators: OrderedDict[tuple[int, int], LayerOperator] = OrderedDict()
+        self._n_bytes = 0
+
+    @property
+    def network(self) -> IntegerNetwork:
+        """See `OperatorBank`; with all its weights."""
+        return self.bank.network
+
+    @property
+    def moved_network(self) -> IntegerNetwork:
+        """See `OperatorBank`."""
+        return self.bank.moved_network
+
+    @property
+    def device(self) -> torch.device:
+        """See `OperatorBank`."""
+        return self.bank.device
+
+    @property
+    def recovery(self) -> Recovery:
+        """See `OperatorBank`."""
+        return self.bank.recovery
+
+    @property
+    def calibration_fingerprint(self) -> str:
+        """See `OperatorBank`."""
+        return self.bank.calibration_fingerprint
+
+    @property
+    def skips_zeros(self) -> bool:
+        """Whether weights of zero do not reach the multiplier."""
+        return self.library.choices.zero_weights == "skipped"
+
+    def pruned(self, layer_index: int, level: int) -> IntegerConv:
+        """The convolution of a layer at a level, weights not tuned."""
+        problem = self.network.integer_layers[layer_index].problem
+        return pruned_problem(problem, self.library.masks[layer_index][level])
+
+    def matrix(self, layer_index: int, level: int) -> np.ndarray:
+        """The weights of a layer at a level as dCSR stores them, not tuned: codes less zero code, int16 `[C_out, K]`.
+
+        Tuning changes values that are not zero, but neither which these are nor, where zero codes are 0 or 128, that
+        they fit int8; so the size is the same.
+        """
+        return centered_matrix(self.pruned(layer_index, level))
+
+    def operator(self, layer_index: int, choice_index: int) -> LayerOperator:
+        """The operator that runs layer `layer_index` as choice `choice_index` says."""
+        key = (layer_index, choice_index)
+        if key in self._operators:
+            self._operators.move_to_end(key)
+            return self._operators[key]
+        self._operators[key] = operator = self._make(layer_index, choice_index)
+        self._n_bytes += operator.sums.n_bytes
+        while self._n_bytes > self._memory_bytes and len(self._operators) > self.network.n_layers:
+            _, dropped = self._operators.popitem(last=False)
+            self._n_bytes -= dropped.sums.n_bytes
+        return operator
+
+    def parameters(self, layer_index: int, choice_index: int) -> OperatorParameters:
+        """What `operator` computes with, corrections included."""
+        problem = self._problem(layer_index, choice_index)
+        return self.bank.corrected(layer_index, problem, self._correction(layer_index, choice_index, problem, None))
+
+    def _make(self, layer_index: int, choice_index: int) -> LayerOperator:
+        problem = self._problem(layer_index, choice_index)
+        sums = self._prepared(choice_index, problem, self.bank.backend)
+        correction = self._correction(layer_index, choice_index, problem, sums)
+        return self.bank.assembled(layer_index, sums, self.bank.corrected(layer_index, problem, correction))
+
+    def _prepared(self, choice_index: int, problem: IntegerConv, backend: str) -> PreparedConv:
+        multiplier = self.bank.library[self.library.choices[choice_index].multiplier]
+        prepared = prepare_skipping if self.skips_zeros else prepare
+        return prepared(problem, multiplier, backend, device=self.device)
+
+    def _problem(self, layer_index: int, choice_index: int) -> IntegerConv:
+        """The layer at the choice's level, its weights tuned to the choice's multiplier."""
+        choices = self.library.choices
+        problem = self.pruned(layer_index, int(choices.level[choice_index]))
+        weight_map = self.bank.weight_map(layer_index, int(choices.multiplier[choice_index]))
+        return problem if weight_map is None else _tuned(problem, weight_map)
+
+    def _correction(
+        self, layer_index: int, choice_index: int, problem: IntegerConv, sums: PreparedConv | None
+    ) -> Correction | None:
+        choice = self.library.choices[choice_index]
+        is_exact = self.bank.library[choice.multiplier].is_exact and choice.sparsity_pct == 0
+        if not self.recovery.is_corrected or is_exact:
+            return None
+        key = (layer_index, choice_index)
+        if key not in self._corrections:
+            # Measured through a fast backend, whichever evaluates: all of them agree bit for bit.
+            if sums is None or self.bank.backend == "reference":
+                sums = self._prepared(choice_index, problem, "auto")
+            self._corrections[key] = self.bank.measured_correction(layer_index, sums)
+        return self._corrections[key]
+
+
+def _tuned(problem: IntegerConv, weight_map: torch.Tensor) -> IntegerConv:
+    """With the weights that are not zero replaced, `weight_map` int64 `[256]`, where that does not make them zero."""
+    index = weight_map[problem.weight.to(torch.int64) - problem.w_low] + problem.w_low
+    becomes_zero = index == problem.w_zero_point.view(-1, 1, 1, 1)
+    weight = torch.where(is_zero(problem) | becomes_zero, problem.weight, index.to(problem.weight.dtype))
+    return dataclasses.replace(problem, weight=weight)
+
+
+def _checked(
+    masks: Sequence[Sequence[np.ndarray]], network: IntegerNetwork, n_levels: int
+) -> tuple[tuple[np.ndarray, ...], ...]:
+    if len(masks) != network.n_layers:
+        raise ShapeError(f"got masks of {len(masks)} layers: expected {network.n_layers}")
+    for info, layer, levels in zip(network.layers, network.integer_layers, masks, strict=True):
+        shape = tuple(layer.problem.weight.shape)
+        if len(levels) != n_levels or any(m.shape != shape or m.dtype != np.bool_ for m in levels) or levels[0].any():
+            raise ShapeError(
+                f"masks of layer {info.name!r} are {[(str(m.dtype), m.shape) for m in levels]}: expected bool {shape} "
+                f"for each of {n_levels} levels, the first without pruned weights"
+            )
+    return tuple(tuple(levels) for levels in masks)

@@ -1,0 +1,165 @@
+"""Runs whose layers may be pruned (`[pruning] sparsity_levels`), and whose weights' memory may be an objective.
+
+What a run's assignments index are then `SparseChoices`; which weights of a layer each level prunes is settled once, by
+their magnitudes. Journal, search and tables go on as ever.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.config import RunConfig
+from dse.cost.sparse_choices import DEFAULT_LEVELS_PCT, SparseChoices, ZeroWeights
+from dse.cost.weight_memory import WeightMemory
+from dse.errors import ConfigError
+from dse.multipliers.library import Library
+from dse.runs.foreknowledge import ErrorPredictions, Guide, OnStep, Tolerances
+
+if TYPE_CHECKING:
+    from dse.runs.preparation import Loaded
+
+MEMORY = "memory"
+"""The name of the third objective."""
+
+
+def has_memory(config: RunConfig) -> bool:
+    """Whether the weights' memory is an objective."""
+    return MEMORY in config.search.objectives
+
+
+def sparsity_levels(config: RunConfig) -> tuple[int, ...]:
+    """Percents of a layer's weights that may be pruned; none where layers keep their weights."""
+    return config.pruning.sparsity_levels or (DEFAULT_LEVELS_PCT if has_memory(config) else ())
+
+
+def zero_weights(config: RunConfig) -> ZeroWeights:
+    """What the engine does with weights of zero."""
+    return config.pruning.zero_weights or ("skipped" if sparsity_levels(config) else "multiplied")
+
+
+def quantization_scheme(config: RunConfig, *, is_signed: bool) -> str:
+    """The scheme asked for; `auto` is one whose weights, less their zero code, fit dCSR where layers may be pruned."""
+    scheme = config.quantization.scheme
+    if not sparsity_levels(config) or scheme not in ("auto", "unsigned-affine"):
+        return scheme
+    if scheme == "unsigned-affine":
+        raise ConfigError(
+            "scheme 'unsigned-affine' with sparsity levels: its weights less their zero code do not fit the int8 "
+            "values of dCSR; expected scheme 'auto' or 'unsigned-centered', with zero code 128, or --signed multipliers"
+        )
+    return "signed-symmetric" if is_signed else "unsigned-centered"
+
+
+def check_sparsity(config: RunConfig, library: Library) -> None:
+    """Refuses what cannot go together, before minutes of loading.
+
+    Raises:
+        ConfigError: a tiled accelerator, neuron shares, options of pruning without levels, levels that are not
+            different percents, or names of multipliers that choices cannot be written with.
+    """
+    levels = sparsity_levels(config)
+    if not levels:
+        if config.pruning.zero_weights == "skipped" or config.pruning.structure != "weights":
+            raise ConfigError(
+                "[pruning] without sparsity levels: expected sparsity_levels as well, as 0, 50, 80 (0 alone keeps all "
+                "weights), or neither structure nor zero_weights"
+            )
+        return
+    if config.accelerator.kind != "free":
+        raise ConfigError(
+            f"accelerator {config.accelerator.kind!r} with sparsity levels: expected accelerator 'free', or no "
+            "sparsity levels and objectives energy and accuracy"
+        )
+    if config.search.neuron_shares:
+        raise ConfigError(
+            "neuron shares with sparsity levels: a layer takes either two multipliers or a sparsity; expected one of "
+            "neuron_shares and sparsity_levels, or objectives energy and accuracy"
+        )
+    quantization_scheme(config, is_signed=library.is_signed)
+    SparseChoices(library, levels, zero_weights=zero_weights(config))
+
+
+@dataclass(frozen=True, eq=False)
+class SparseGuide:
+    """A `Guide` for choices, by that for the multipliers.
+
+    Attributes:
+        guide: of the multipliers.
+        bank: of the choices, a `dse.recovery.pruned.PrunedBank`.
+    """
+
+    guide: Guide
+    bank: Any
+
+    def predict_errors(self) -> tuple[ErrorPredictions, NDArray[np.float64]]:
+        """See `Guide`."""
+        from dse.robustness.pruned_errors import predict_pruned_errors
+
+        predictions, recovery = predict_pruned_errors(self.bank), self.bank.recovery
+        residual = predictions.residual(fold_bias=recovery.fold_bias, sum_compensation=recovery.sum_compensation)
+        return predictions, residual
+
+    def learn_tolerances(self, on_step: OnStep) -> Tolerances:
+        """See `Guide`."""
+        return self.guide.learn_tolerances(on_step)
+
+    @property
+    def calibration(self) -> Any:
+        """The split that ranges were fixed on."""
+        return self.guide.calibration
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """What pruning makes of what was loaded.
+
+    Attributes:
+        loaded: with evaluators and predictions of choices.
+        choices: what assignments index.
+        densities: share of weights that are not zero, float64 [n_layers, n_levels].
+        memory: bytes of designs.
+    """
+
+    loaded: "Loaded"
+    choices: SparseChoices
+    densities: NDArray[np.float64]
+    memory: WeightMemory
+
+
+def prune_layers(config: RunConfig, loaded: "Loaded", library: Library) -> Pruned:
+    """What was loaded for whole layers, at all sparsity levels. Imports torch."""
+    from dse.recovery.pruned import PrunedBank
+    from dse.sparse.pruning import layer_mask
+    from dse.sparse.sizes import dcsr_bytes
+
+    bank = loaded.evaluator.bank
+    choices = SparseChoices(library, sparsity_levels(config), zero_weights=zero_weights(config))
+    shares = [level / 100 for level in choices.levels_pct]
+    masks = [
+        [layer_mask(layer, share, structure=config.pruning.structure) & bool(share) for share in shares]
+        for layer in bank.network.integer_layers
+    ]
+    pruned = PrunedBank(bank, choices, masks)
+    matrices = [[pruned.matrix(layer, level) for level in range(len(shares))] for layer in range(bank.network.n_layers)]
+    evaluator = loaded.evaluator.with_bank(pruned)
+    pruned_loaded = replace(
+        loaded,
+        evaluator=evaluator,
+        confirm=None if loaded.confirm is None else evaluator.with_split(loaded.confirm.split),
+        report=evaluator.with_split(loaded.report.split),
+        guide=SparseGuide(loaded.guide, pruned),
+        hashes={
+            **loaded.hashes,
+            "sparse choices": choices.fingerprint,
+            "pruned weights": pruned.library.masks_fingerprint,
+        },
+    )
+    memory = WeightMemory(
+        choices,
+        n_weights=np.array([info.n_weights for info in bank.network.layers], dtype=np.int64),
+        dcsr_bytes=np.array([[dcsr_bytes(matrix) for matrix in row] for row in matrices], dtype=np.int64),
+    )
+    densities = np.array([[np.count_nonzero(matrix) / matrix.size for matrix in row] for row in matrices])
+    return Pruned(pruned_loaded, choices, densities, memory)
