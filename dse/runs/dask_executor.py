@@ -28,6 +28,9 @@ _log = logging.getLogger("dse")
 TICK_S = 0.5
 """How often hanging workers are looked for."""
 
+NEWS_S = 0.2
+"""A message from a worker takes less, as a rule."""
+
 FIRST_TIMEOUT_S = 1800.0
 """A worker's time for a chunk before anything is known of how long an assignment takes."""
 
@@ -164,12 +167,22 @@ class DaskExecutor(Executor):
                 results = self._land(batch)
                 if results:
                     yield results
-                if stopping.is_asked():  # what workers have begun is waited for
-                    self._cancel([flight for flight in self._flights.values() if flight.begin is None])
-                    if not self._flights:
-                        stopping.check()
+                if stopping.is_asked():
+                    self._end_early()
         finally:
             self._cancel([*self._flights.values()])
+
+    def _end_early(self) -> None:
+        """Lets go of what no worker has begun.
+
+        Raises:
+            Stopped: what they had begun has come.
+        """
+        time.sleep(NEWS_S)  # a worker that has just answered is at the next chunk, and its word of that on the way
+        self._note_begins()
+        self._cancel([flight for flight in self._flights.values() if flight.begin is None])
+        if not self._flights:
+            stopping.check()
 
     def _provide(self, batch: "_Batch") -> None:
         """Sends the evaluator to all workers of now and later, once."""

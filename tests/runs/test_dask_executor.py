@@ -277,8 +277,7 @@ def test_asked_to_stop_what_is_under_way_is_handed_over_and_nothing_else_begins(
     with stopping.on_signals(), DaskExecutor(client, place="a test") as executor, pytest.raises(stopping.Stopped):
         executor.run(evaluator, assignments, ask)
     handed = {str(tuple(assignments[r.index].tolist())) for r in seen}
-    assert handed <= set(evaluator.times_begun)
-    assert 0 < len(handed) < len(assignments) / 2
+    assert 0 < len(handed) < len(assignments)
     time.sleep(1)  # what else had been sent would have begun
-    assert len(set(evaluator.times_begun) - handed) <= 2  # what began while its worker had not said so
+    assert handed == set(evaluator.times_begun)
     run(client, evaluator, assignments)
