@@ -13,6 +13,7 @@ MAX_LINES = 500
 LAYERS = {
     "errors": 0,
     "objectives": 1,
+    "sketch": 1,
     "pareto": 1,
     "config": 1,
     "disk_cache": 1,

@@ -260,7 +260,9 @@ class Library(Sequence[Multiplier]):
         return m.cost.value / exact[0] if exact and exact[0] > 0 else math.nan
 
     def _repr_html_(self) -> str:
-        return self.to_dataframe().to_html(index=False, float_format="{:.4g}".format)
+        from dse.multipliers.notebook import library_html
+
+        return library_html(self)
 
     def _label(self) -> str:
         return f"library {self._name!r}" if self._name else "library"

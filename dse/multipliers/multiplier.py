@@ -186,6 +186,11 @@ class Multiplier:
         sign = "signed" if self.is_signed else "unsigned"
         return f"Multiplier({self.name!r}, {sign}, {cost}, key {self.key[:8]})"
 
+    def _repr_html_(self) -> str:
+        from dse.multipliers.notebook import multiplier_html
+
+        return multiplier_html(self)
+
     def __reduce__(self) -> tuple:
         # rebuilt by the constructor: a plain unpickled array would be writable, and a mapping proxy does not pickle
         fields = (self.name, self.table, self.is_signed, self.cost, self.aliases, dict(self.published), self.origin)

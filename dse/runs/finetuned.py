@@ -220,6 +220,11 @@ class FinetunedPoints:
     options: FinetuneOptions
     table: pd.DataFrame
 
+    def _repr_html_(self) -> str:
+        from dse.runs.notebook import finetuned_html
+
+        return finetuned_html(self)
+
 
 def open_finetuned(path: str | Path) -> FinetunedPoints:
     """Opens a directory of `dse finetune` for reading.

@@ -210,6 +210,11 @@ class PointSet:
     assignments: tuple[tuple[str, ...], ...]
     record: dict[str, Any]
 
+    def _repr_html_(self) -> str:
+        from dse.runs.notebook import points_html
+
+        return points_html(self)
+
 
 def open_points(path: str | Path) -> PointSet:
     """Opens a directory of operating points for reading.
