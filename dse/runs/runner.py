@@ -156,10 +156,19 @@ def _multiplier_records(library: Library | NeuronChoices | SparseChoices) -> Ite
         yield record | (choice_record(member, library) if isinstance(library, SparseChoices) else {})
 
 
+def _tell_of_idle(n_workers: int, population_size: int) -> None:
+    if n_workers > population_size:
+        _log.warning(
+            "%d workers for generations of %d designs: some have nothing to do. Use --population-size %d or more, or do "
+            "several runs at a time with `dse sweep`", n_workers, population_size, n_workers,
+        )  # fmt: skip
+
+
 def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, observer: Observer) -> None:
     options = config.execution
     with Journal(directory.journal) as journal, make_executor(options, threads_for(config, prepared)) as executor:
         observer.on_start(_start(directory, config, prepared, journal, executor))
+        _tell_of_idle(executor.jobs, config.search.population_size)
         progress = Progress()
 
         def on_results(n_left: int) -> None:

@@ -68,6 +68,13 @@ def test_workers_end_with_the_same_front(tmp_path, evaluator, config):
     pd.testing.assert_frame_equal(one.front, two.front)
 
 
+def test_more_workers_than_designs_is_told(tmp_path, evaluator, caplog):
+    text = "[search]\npopulation_size = 4\ngenerations = 1\n[execution]\njobs = 5\nworkers_backend = 'threading'"
+    config = parse_config(text)
+    run(config, tmp_path)
+    assert "5 workers for generations of 4 designs" in caplog.text
+
+
 def test_finished_run_is_returned_without_loading(tmp_path, evaluator, config, monkeypatch):
     first = run(config, tmp_path)
     n_calls = len(evaluator.calls)
