@@ -159,8 +159,8 @@ def _multiplier_records(library: Library | NeuronChoices | SparseChoices) -> Ite
 def _tell_of_idle(n_workers: int, population_size: int) -> None:
     if n_workers > population_size:
         _log.warning(
-            "%d workers for generations of %d designs: some have nothing to do. Use --population-size %d or more, or do "
-            "several runs at a time with `dse sweep`", n_workers, population_size, n_workers,
+            "%d workers for generations of %d designs: some have nothing to do. Use --population-size %d or more, or "
+            "do several runs at a time with `dse sweep`", n_workers, population_size, n_workers,
         )  # fmt: skip
 
 
