@@ -115,8 +115,13 @@ def layers_data(run: Run) -> LayersData:
 
 
 def layer_energies(run: Run, multipliers: tuple[tuple[str, ...], ...]) -> NDArray[np.float64]:
-    """Of a multiplication in each layer, relative to the exact one's, float64 [n_points, n_layers]."""
+    """Of a multiplication in each layer, relative to the exact one's, float64 [n_points, n_layers].
+
+    Where zeros of pruned layers are skipped, of what is multiplied without them.
+    """
     layers = run.manifest.layers
+    if run.sparsity is not None:
+        return run.sparsity.by_layer(run.sparsity.energy_rel, run.sparsity.assignments(multipliers))
     energies: Mapping[str, float] = {m["name"]: m["energy_rel"] for m in run.manifest.multipliers}
     if any(len(names) != len(layers) for names in multipliers):
         raise RunError(f"{run.directory.front} is damaged: an assignment does not fit the {len(layers)} layers")
@@ -226,11 +231,18 @@ def library_data(run: Run) -> LibraryData:
 
     Runs of before did not keep errors: they are computed from the library, where it still lies where it was.
     """
-    plain = [m for m in run.manifest.multipliers if not run.config.search.neuron_shares or "+" not in m["name"]]
+    records = run.manifest.multipliers
+    pruned = {m["name"]: m["multiplier"] for m in records if "multiplier" in m}  # a multiplier and a sparsity level
+    plain = [
+        m
+        for m in records
+        if (not run.config.search.neuron_shares or "+" not in m["name"])
+        and pruned.get(m["name"], m["name"]) == m["name"]
+    ]
     names = tuple(m["name"] for m in plain)
     fronts = layers_data(run).multipliers if run.is_finished else ()
     n_uses = dict.fromkeys(names, 0)
-    for name in (name for row in fronts for name in row):
+    for name in (pruned.get(name, name) for row in fronts for name in row):
         for used in {name} if name in n_uses else set(parse_choice(name)[:2]):
             n_uses[used] += 1
     uses = np.array([n_uses[name] for name in names], dtype=np.int64)

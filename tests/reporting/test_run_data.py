@@ -111,6 +111,7 @@ def test_neurons_may_share_a_layer(tmp_path):
     ]
     layers = [{"name": f"l{i}", "kind": "conv2d", "n_multiplications": 10, "n_neurons": 3} for i in range(2)]
     found = SimpleNamespace(
+        sparsity=None,
         path=tmp_path, front=front, is_finished=True, config=parse_config("[search]\nneuron_shares = [50]"),
         directory=SimpleNamespace(front=tmp_path / "front.csv"),
         manifest=SimpleNamespace(layers=layers, multipliers=multipliers, exact_index=2),
@@ -210,6 +211,7 @@ def test_large_fronts_are_quick(tmp_path):
         }
     )  # fmt: skip
     found = SimpleNamespace(
+        sparsity=None,
         path=tmp_path, front=front, config=parse_config(""), directory=SimpleNamespace(front=tmp_path / "front.csv"),
         manifest=SimpleNamespace(
             layers=[{"name": f"l{i}", "n_multiplications": 5} for i in range(n_layers)],
@@ -220,3 +222,15 @@ def test_large_fronts_are_quick(tmp_path):
     data = layers_data(found)
     assert time.perf_counter() - begin < 0.5
     np.testing.assert_array_equal(data.energy_rel, chosen / 36)
+
+
+def test_pruned_layers_cost_what_is_multiplied(tmp_path):
+    pruned = dse.explore(
+        population_size=4, generations=1, images=40, report_images=40, out=tmp_path / "r",
+        objectives=["energy", "accuracy", "memory"], initial="random", surrogate=False, racing=False,
+    )  # fmt: skip
+    data, library = layers_data(pruned), library_data(pruned)
+    for row, point in enumerate(data.points):
+        np.testing.assert_allclose(data.energy_rel[row], pruned.assignment(int(point))["energy_rel"])
+    assert not any("%" in name for name in library.names)
+    assert library.n_uses.sum() == len(data.points) * len(data.layers)
