@@ -37,6 +37,7 @@ def explore(
     objectives: Sequence[str] | None = None,
     sparsity_levels: Sequence[int] | None = None,
     pruned: str | None = None,
+    refit: bool | None = None,
     zero_weights: str | None = None,
     method: str | None = None,
     population_size: int | None = None,
@@ -99,6 +100,7 @@ def explore(
         sparsity_levels: percents of a layer's weights that may be pruned (0 always may), chosen by layer; by default
             `[0, 50, 70, 80, 90]` where memory is an objective, else nothing is pruned.
         pruned: `weights`, each by itself, or all weights of `channels`.
+        refit: choose the weights that remain in a pruned layer anew, so that it gives what it gave; no training.
         zero_weights: `multiplied`, as in a dense array, or `skipped`, which is the default where layers may be pruned.
         method: `nsga2`, `random`, `uniform`, `greedy` or `exhaustive`.
         population_size: designs per generation.

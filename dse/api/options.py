@@ -31,6 +31,7 @@ OPTIONS = {
     "objectives": "search.objectives",
     "sparsity_levels": "pruning.sparsity_levels",
     "pruned": "pruning.structure",
+    "refit": "pruning.refit",
     "zero_weights": "pruning.zero_weights",
     "method": "search.method",
     "population_size": "search.population_size",

@@ -70,6 +70,9 @@ def explore(
     pruned: Annotated[
         str | None, option("What is pruned together: weights (each by itself) or channels.", SEARCH, metavar="NAME")
     ] = None,
+    refit: Annotated[
+        bool | None, option("Choose the weights that remain anew, so that layers give what they gave.", SEARCH)
+    ] = None,
     zero_weights: Annotated[
         str | None, option("Whether weights of zero are skipped or multiplied.", SEARCH, metavar="NAME")
     ] = None,

@@ -76,7 +76,9 @@ DatasetName = Annotated[str | None, option("Dataset name or MODULE:FUNCTION.", I
 DataFolder = Annotated[Path | None, option("Folder of the dataset's files.", INPUT, metavar="DIR")]
 Preprocessing = Annotated[str | None, option("unit, raw, centered, imagenet or mean=..;std=..", INPUT, metavar="TEXT")]
 CalibrationImages = Annotated[int | None, option("Images that fix the ranges.", INPUT)]
-SchemeName = Annotated[str | None, option("unsigned-affine, unsigned-centered or signed-symmetric.", INTEGER, metavar="NAME")]
+SchemeName = Annotated[
+    str | None, option("unsigned-affine, unsigned-centered or signed-symmetric.", INTEGER, metavar="NAME")
+]
 ObserverName = Annotated[str | None, option("minmax, percentile or mse.", INTEGER, metavar="NAME")]
 PerChannel = Annotated[bool | None, option("One weight scale per output channel.", INTEGER)]
 Excluded = Annotated[

@@ -28,7 +28,7 @@ from dse.simulation.ops import PreparedConv, prepare
 from dse.simulation.problem import IntegerConv
 from dse.simulation.zero_weights import prepare_skipping
 from dse.sparse.matrices import centered_matrix
-from dse.sparse.pruning import is_zero, pruned_problem
+from dse.sparse.pruning import is_zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,27 +37,27 @@ class PrunedChoices:
 
     Attributes:
         choices: multipliers and sparsity levels.
-        masks: pruned weights of every layer at every level, `masks[layer][level]` bool of the weights' shape.
+        layers: every layer at every level, `layers[layer][level]`.
     """
 
     choices: SparseChoices
-    masks: tuple[tuple[np.ndarray, ...], ...]
+    layers: tuple[tuple[IntegerConv, ...], ...]
 
     def __len__(self) -> int:
         return len(self.choices)
 
     @cached_property
-    def masks_fingerprint(self) -> str:
-        """sha256, hexadecimal."""
+    def weights_fingerprint(self) -> str:
+        """sha256, hexadecimal, of all weights."""
         digest = hashlib.sha256()
-        for mask in (mask for levels in self.masks for mask in levels):
-            digest.update(repr(mask.shape).encode() + np.packbits(mask).tobytes())
+        for problem in (problem for levels in self.layers for problem in levels):
+            digest.update(repr(tuple(problem.weight.shape)).encode() + problem.weight.numpy().tobytes())
         return digest.hexdigest()
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256, hexadecimal, of choices and masks."""
-        return hashlib.sha256(f"{self.choices.fingerprint}\n{self.masks_fingerprint}".encode()).hexdigest()
+        """sha256, hexadecimal, of choices and weights."""
+        return hashlib.sha256(f"{self.choices.fingerprint}\n{self.weights_fingerprint}".encode()).hexdigest()
 
 
 class PrunedBank:
@@ -66,28 +66,28 @@ class PrunedBank:
     Args:
         bank: of the network with all its weights, and of the library that the choices are made of.
         choices: what assignments index.
-        masks: weights that each level prunes, `masks[layer][level]` bool of the weights' shape; those of level 0 have
-            no entry that is true.
+        layers: the convolution of every layer at every level, `layers[layer][level]`, on the CPU; those of the first
+            level are the network's.
         memory_bytes: packed weights kept at once, beside those of `bank`.
 
     Attributes:
         bank: as given.
-        library: the choices with their masks.
+        library: the choices with the layers' convolutions.
 
     Raises:
-        ShapeError: masks that do not fit the network's layers.
+        ShapeError: convolutions that do not fit the network's layers.
     """
 
     def __init__(
         self,
         bank: OperatorBank,
         choices: SparseChoices,
-        masks: Sequence[Sequence[np.ndarray]],
+        layers: Sequence[Sequence[IntegerConv]],
         *,
         memory_bytes: int = MEMORY_BYTES,
     ):
         self.bank = bank
-        self.library = PrunedChoices(choices, _checked(masks, bank.network, len(choices.levels_pct)))
+        self.library = PrunedChoices(choices, _checked(layers, bank.network, len(choices.levels_pct)))
         self._memory_bytes = memory_bytes
         self._corrections: dict[tuple[int, int], Correction] = {}
         self._clear_packed()
@@ -136,8 +136,7 @@ class PrunedBank:
 
     def pruned(self, layer_index: int, level: int) -> IntegerConv:
         """The convolution of a layer at a level, weights not tuned."""
-        problem = self.network.integer_layers[layer_index].problem
-        return pruned_problem(problem, self.library.masks[layer_index][level])
+        return self.library.layers[layer_index][level]
 
     def matrix(self, layer_index: int, level: int) -> np.ndarray:
         """The weights of a layer at a level as dCSR stores them, not tuned: codes less zero code, int16 `[C_out, K]`.
@@ -208,15 +207,16 @@ def _tuned(problem: IntegerConv, weight_map: torch.Tensor) -> IntegerConv:
 
 
 def _checked(
-    masks: Sequence[Sequence[np.ndarray]], network: IntegerNetwork, n_levels: int
-) -> tuple[tuple[np.ndarray, ...], ...]:
-    if len(masks) != network.n_layers:
-        raise ShapeError(f"got masks of {len(masks)} layers: expected {network.n_layers}")
-    for info, layer, levels in zip(network.layers, network.integer_layers, masks, strict=True):
-        shape = tuple(layer.problem.weight.shape)
-        if len(levels) != n_levels or any(m.shape != shape or m.dtype != np.bool_ for m in levels) or levels[0].any():
+    layers: Sequence[Sequence[IntegerConv]], network: IntegerNetwork, n_levels: int
+) -> tuple[tuple[IntegerConv, ...], ...]:
+    if len(layers) != network.n_layers:
+        raise ShapeError(f"got {len(layers)} layers: expected {network.n_layers}")
+    for info, layer, levels in zip(network.layers, network.integer_layers, layers, strict=True):
+        weight = layer.problem.weight
+        found = [(problem.weight.dtype, tuple(problem.weight.shape)) for problem in levels]
+        if found != [(weight.dtype, tuple(weight.shape))] * n_levels or not torch.equal(levels[0].weight, weight):
             raise ShapeError(
-                f"masks of layer {info.name!r} are {[(str(m.dtype), m.shape) for m in levels]}: expected bool {shape} "
-                f"for each of {n_levels} levels, the first without pruned weights"
+                f"layer {info.name!r} has weights {found}: expected {weight.dtype} {tuple(weight.shape)} for each of "
+                f"{n_levels} levels, the first as in the network"
             )
-    return tuple(tuple(levels) for levels in masks)
+    return tuple(tuple(levels) for levels in layers)

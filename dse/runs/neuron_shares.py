@@ -52,8 +52,8 @@ def check_whole_layers(config: RunConfig, path: object, what: str) -> None:
     """
     if sparsity_levels(config):
         raise ConfigError(
-            f"{path} may prune layers (sparsity levels), and {what} knows layers with all their weights: expected a run "
-            "with objectives energy and accuracy and without --sparsity-levels"
+            f"{path} may prune layers (sparsity levels), and {what} knows layers with all their weights: expected a "
+            "run with objectives energy and accuracy, and without --sparsity-levels"
         )
     if config.search.neuron_shares:
         raise ConfigError(

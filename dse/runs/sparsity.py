@@ -4,6 +4,7 @@ What a run's assignments index are then `SparseChoices`; which weights of a laye
 their magnitudes. Journal, search and tables go on as ever.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ from dse.runs.foreknowledge import ErrorPredictions, Guide, OnStep, Tolerances
 
 if TYPE_CHECKING:
     from dse.runs.preparation import Loaded
+
+REFIT_SEED = 0
+"""Of the positions that kept weights are refitted on."""
 
 MEMORY = "memory"
 """The name of the third objective."""
@@ -131,18 +135,13 @@ class Pruned:
 def prune_layers(config: RunConfig, loaded: "Loaded", library: Library) -> Pruned:
     """What was loaded for whole layers, at all sparsity levels. Imports torch."""
     from dse.recovery.pruned import PrunedBank
-    from dse.sparse.pruning import layer_mask
     from dse.sparse.sizes import dcsr_bytes
 
     bank = loaded.evaluator.bank
     choices = SparseChoices(library, sparsity_levels(config), zero_weights=zero_weights(config))
-    shares = [level / 100 for level in choices.levels_pct]
-    masks = [
-        [layer_mask(layer, share, structure=config.pruning.structure) & bool(share) for share in shares]
-        for layer in bank.network.integer_layers
-    ]
-    pruned = PrunedBank(bank, choices, masks)
-    matrices = [[pruned.matrix(layer, level) for level in range(len(shares))] for layer in range(bank.network.n_layers)]
+    layers = [_at_levels(config, bank, index, choices.levels_pct) for index in range(bank.network.n_layers)]
+    pruned = PrunedBank(bank, choices, layers)
+    matrices = [[pruned.matrix(index, level) for level in range(len(row))] for index, row in enumerate(layers)]
     evaluator = loaded.evaluator.with_bank(pruned)
     pruned_loaded = replace(
         loaded,
@@ -153,7 +152,7 @@ def prune_layers(config: RunConfig, loaded: "Loaded", library: Library) -> Prune
         hashes={
             **loaded.hashes,
             "sparse choices": choices.fingerprint,
-            "pruned weights": pruned.library.masks_fingerprint,
+            "pruned weights": pruned.library.weights_fingerprint,
         },
     )
     memory = WeightMemory(
@@ -163,3 +162,15 @@ def prune_layers(config: RunConfig, loaded: "Loaded", library: Library) -> Prune
     )
     densities = np.array([[np.count_nonzero(matrix) / matrix.size for matrix in row] for row in matrices])
     return Pruned(pruned_loaded, choices, densities, memory)
+
+
+def _at_levels(config: RunConfig, bank: Any, index: int, levels_pct: Sequence[int]) -> list[Any]:
+    """The convolution of a layer at every level. Imports torch."""
+    from dse.recovery.kept_weights import refitted
+    from dse.sparse.pruning import layer_mask, pruned_problem
+
+    layer = bank.network.integer_layers[index]
+    masks = [layer_mask(layer, level / 100, structure=config.pruning.structure) for level in levels_pct]
+    if not config.pruning.refit:
+        return [pruned_problem(layer.problem, mask) for mask in masks]
+    return refitted(layer.problem, masks, bank.codes[index], np.random.default_rng([REFIT_SEED, index]))

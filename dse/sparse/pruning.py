@@ -85,12 +85,14 @@ def pruned_problem(problem: IntegerConv, mask: np.ndarray | torch.Tensor) -> Int
         raise ShapeError(
             f"got a mask {mask.dtype} {list(mask.shape)}: expected torch.bool {list(problem.weight.shape)}, as weights"
         )
-    zero_point = problem.w_zero_point.view(-1, 1, 1, 1)
-    codes = torch.where(mask, zero_point, problem.weight.to(torch.int64))
-    centered_sum = (codes - zero_point).flatten(1).sum(1)
-    return dataclasses.replace(
-        problem, weight=codes.to(problem.weight.dtype), constant=-problem.x_zero_point * centered_sum
-    )
+    zero_point = problem.w_zero_point.view(-1, 1, 1, 1).to(problem.weight.dtype)
+    return with_weights(problem, torch.where(mask, zero_point, problem.weight))
+
+
+def with_weights(problem: IntegerConv, weight: torch.Tensor) -> IntegerConv:
+    """The convolution with other weights, codes of the same type and shape; zero-point corrections are theirs."""
+    centered = weight.to(torch.int64) - problem.w_zero_point.view(-1, 1, 1, 1)
+    return dataclasses.replace(problem, weight=weight, constant=-problem.x_zero_point * centered.flatten(1).sum(1))
 
 
 def pruned_network(network: IntegerNetwork, masks: Sequence[np.ndarray]) -> IntegerNetwork:
