@@ -33,6 +33,7 @@ _HOMES = {
     "open_points": "dse.runs.point_set",
     "open_run": "dse.runs.results",
     "operating_points": "dse.api.operating_points",
+    "plot": "dse.api.plot",
     "resilience": "dse.api.neurons",
     "show": "dse.api.results",
     "status": "dse.api.sweeps",
@@ -72,6 +73,7 @@ __all__ = [
     "open_points",
     "open_run",
     "operating_points",
+    "plot",
     "resilience",
     "show",
     "status",
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from dse.api.match import match
     from dse.api.neurons import axnn, resilience
     from dse.api.operating_points import operating_points
+    from dse.api.plot import plot
     from dse.api.results import show
     from dse.api.sweeps import collect, status, sweep
     from dse.api.tolerances import tolerances

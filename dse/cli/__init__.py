@@ -15,6 +15,7 @@ from dse.cli import (
     match,
     multipliers,
     operating_points,
+    plot,
     resilience,
     results,
     sweeps,
@@ -38,7 +39,7 @@ app.add_typer(multipliers.app, name="multipliers")
 for command in (
     explore.explore, tolerances.tolerances, match.match, resilience.resilience, axnn.axnn, sweeps.sweep, sweeps.status,
     sweeps.collect, operating_points.operating_points, finetune.finetune, results.show, results.export,
-    compare.compare, installation.networks, installation.doctor,
+    compare.compare, plot.plot, installation.networks, installation.doctor,
 ):  # fmt: skip
     app.command()(command)
 

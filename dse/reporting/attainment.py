@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from dse.reporting.pictures.canvas import add_grid, name_loss_axes, new_axes, png_bytes, staircase
 from dse.reporting.pictures.style import MOST_LOST_POINTS, looks
 from dse.runs.run_collection import SHARES, Collection
+from dse.runs.run_groups import group_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,12 +44,12 @@ def attainment_data(found: Collection, *, title: str) -> AttainmentData:
     """Of a collection."""
     table, groups = found.attainment, []
     keys = list(found.groups)
-    parts = [((), table)] if not keys else list(table.groupby(keys, sort=False))
-    for values, rows in parts:
+    parts = [table] if not keys else [rows for _, rows in table.groupby(keys, sort=False)]
+    for name, rows in zip(dict.fromkeys(group_names(found.runs, keys)), parts, strict=True):
         of_share = [rows[rows["share"] == share] for share in SHARES]
         groups.append(
             SurfaceData(
-                label=", ".join(str(value) for value in values) or "all runs",
+                label=name,
                 n_runs=int(rows["n_runs"].iloc[0]),
                 n_attained=tuple(int(each["n_attained"].iloc[0]) for each in of_share),
                 corners=tuple(each[["energy_saved_pct", "accuracy_lost_points"]].to_numpy() for each in of_share),
@@ -82,11 +83,9 @@ def attainment(data: AttainmentData, ax: "Axes | None" = None) -> "Axes":
     ax.set_ylim(float(losses.min(initial=0.0)) - 0.05 * end, end)
     ax.set_xlim(left=0)
     name_loss_axes(ax)
-    ax.set_title(
-        f"{data.title}\nattained by half of the runs; shaded: by a quarter to three quarters", fontsize="medium"
-    )
+    ax.set_title(f"{data.title}\nwhat half of the runs reach; shaded: quartiles", fontsize="medium")
     add_grid(ax)
-    ax.legend(loc="lower left", fontsize="small", framealpha=0.9)
+    ax.legend(loc="best", fontsize="small", framealpha=0.9)
     return ax
 
 

@@ -100,6 +100,16 @@ def is_seed(axis: str) -> bool:
     return axis.rpartition(".")[2] == "seed"
 
 
+def names_of_groups(found: Sequence[FoundRun]) -> list[str]:
+    """What people may call the group of each run, see `group_names`; they need not be finished, but begun."""
+    labels = axes_of(found)
+    axes = [axis for axis in dict.fromkeys(axis for each in labels for axis in each) if not is_seed(axis)]
+    rows = [
+        {"run": run.name} | {axis: each.get(axis, "") for axis in axes} for run, each in zip(found, labels, strict=True)
+    ]
+    return group_names(pd.DataFrame(rows), axes).tolist()
+
+
 def group_names(runs: pd.DataFrame, groups: Sequence[str]) -> pd.Series:
     """What people may call each run's group.
 

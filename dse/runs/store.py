@@ -59,6 +59,11 @@ LOCK_PATIENCE_S = 0.25
 """How long a lock may be held by one that only looks whether it is held."""
 
 
+def mark_of(path: Path) -> str | None:
+    """The file that marks what a directory holds, as `RUN_FILE`; None where nothing of ours does."""
+    return next((name for name in _KINDS if (path / name).exists()), None)
+
+
 def refuse_other_kinds(path: Path, own: str) -> None:
     """Raises `RunError` where a directory holds what another command made.
 

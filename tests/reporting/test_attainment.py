@@ -19,8 +19,8 @@ def collection(groups):
             "accuracy_lost_points": [3.0, 0.0, 2.0, 0.0, 0.0],
         }
     )
-    empty = pd.DataFrame()
-    return Collection(("method",), groups, fronts, empty, empty, attainment(fronts, groups), 0)
+    runs, empty = fronts.drop_duplicates("run")[["run", "method"]], pd.DataFrame()
+    return Collection(("method",), groups, fronts, runs, empty, attainment(fronts, groups), 0)
 
 
 def test_data_of_groups():

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 SIZE = (7, 4.5)
 """Inches, where nobody says."""
 
-LINE_INCHES = 0.125
-"""A line of small text needs so much."""
+LINE_INCHES, CHARACTER_INCHES = 0.125, 0.062
+"""What a line and, on average, a character of small text need."""
 
 FORMATS = ("pdf", "svg", "png")
 _DATES = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}

@@ -109,21 +109,23 @@ def fronts(data: FrontsPicture, ax: "Axes | None" = None) -> "Axes":
         corners = attainment_surface([np.column_stack([-shown.energy_saved_pct, shown.accuracy_lost_points])], 1)
         line = staircase(corners * [-1, 1], bottom)
         runs = "" if n_runs == 1 else f" ({n_runs} runs)"
-        label = None if each.group in seen else f"{each.label}{runs}"
+        if each.group not in seen:  # an entry of the legend, as strong as its name
+            ax.plot([], [], color=look.color, linestyle=look.dash, marker=look.marker, markersize=4, linewidth=1,
+                    label=f"{each.label}{runs}")  # fmt: skip
         seen.add(each.group)
         alpha = 1.0 if n_runs == 1 else max(0.3, 1 / np.sqrt(n_runs))
         ax.plot(line[:, 0], line[:, 1], color=look.color, linestyle=look.dash, linewidth=0.9, alpha=alpha)
         ax.plot(
             shown.energy_saved_pct, shown.accuracy_lost_points, color=look.color, marker=look.marker, markersize=3.5,
-            markeredgewidth=0, linestyle="none", alpha=alpha, label=label,
+            markeredgewidth=0, linestyle="none", alpha=alpha,
         )  # fmt: skip
     ax.axhline(0, color="0.4", linewidth=0.8, linestyle=":")
     ax.set_ylim(end, min(0.0, *(float(each.front.accuracy_lost_points.min()) for each in data.fronts)) - 0.04 * end)
     ax.set_xlim(left=0)
     name_loss_axes(ax)
-    ax.set_title(f"{data.title}\nreport images", fontsize="medium")
+    ax.set_title(data.title, fontsize="medium")
     add_grid(ax)
-    ax.legend(loc="lower left", fontsize="small", framealpha=0.9)
+    ax.legend(loc="best", fontsize="small", framealpha=0.9)
     return ax
 
 

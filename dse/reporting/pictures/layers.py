@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from dse.reporting.pictures.canvas import name_layers, new_axes
+from dse.reporting.pictures.canvas import CHARACTER_INCHES, name_layers, new_axes
 from dse.reporting.run_data import LayersData
 
 if TYPE_CHECKING:
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 COLOR_MAP = "cividis"
 """Nunez, Anderton & Renslow, PLOS ONE 13(7), 2018: looks the same to color-blind people, and prints in gray."""
 
-N_TICKS = 6
+TICK_INCHES, MAX_TICKS = 0.45, 6
+"""A number of a point needs so much of the axis."""
 
 
 def layers(data: LayersData, ax: "Axes | None" = None) -> "Axes":
@@ -33,8 +34,10 @@ def layers(data: LayersData, ax: "Axes | None" = None) -> "Axes":
         data.energy_rel.T, aspect="auto", cmap=COLOR_MAP, vmin=0.0, vmax=max(1.0, float(data.energy_rel.max())),
         interpolation="nearest",
     )  # fmt: skip
-    name_layers(ax.yaxis, data.layers, length_inches=ax.figure.get_figheight() - 1.2)
-    shown = np.unique(np.linspace(0, n_points - 1, min(n_points, N_TICKS)).round().astype(int))
+    name_layers(ax.yaxis, data.layers, length_inches=ax.figure.get_figheight() - 1.1)
+    names = CHARACTER_INCHES * max(len(name) for name in data.layers)
+    room = max(2, int((ax.figure.get_figwidth() - names - 0.8) / TICK_INCHES))
+    shown = np.unique(np.linspace(0, n_points - 1, min(n_points, room, MAX_TICKS)).round().astype(int))
     ax.set_xticks(shown, [_tick(data, column) for column in shown])
     ax.set_xlabel("points of the front: energy saved (%)\nand accuracy lost (percentage points)")
     bar = ax.figure.colorbar(image, ax=ax, pad=0.02, aspect=30)

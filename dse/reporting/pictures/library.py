@@ -53,8 +53,8 @@ def library(data: LibraryData, ax: "Axes | None" = None) -> "Axes":
     ax.scatter(data.energy_rel[exact], data.mae_pct[exact], s=22, color="black", marker="D", label="exact")
     positive = data.mae_pct[known & (data.mae_pct > 0)]
     if len(positive):
-        ax.set_yscale("symlog", linthresh=float(positive.min()), linscale=0.4)
-        ax.set_ylim(-0.15 * float(positive.min()), 2.5 * float(positive.max()))
+        ax.set_yscale("symlog", linthresh=float(positive.min()), linscale=0.8)
+        ax.set_ylim(-0.3 * float(positive.min()), 2.5 * float(positive.max()))
     _name_most_used(data, used, ax)
     ax.set_xlim(-0.04 * float(data.energy_rel[known].max()), 1.06 * float(data.energy_rel[known].max()))
     ax.set_xlabel("energy of a multiplication (exact = 1)")
@@ -67,13 +67,16 @@ def library(data: LibraryData, ax: "Axes | None" = None) -> "Axes":
 
 
 def _name_most_used(data: LibraryData, used: np.ndarray, ax: "Axes") -> None:
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=1.5, foreground="white")]  # names may lie on circles
     order = np.argsort(-data.n_uses, kind="stable")
     chosen = [i for i in order if used[i]][:N_NAMED]
     for place, i in enumerate(sorted(chosen, key=lambda i: data.energy_rel[i])):
         offset, side = ((5, 4), "left") if place % 2 == 0 else ((-5, -9), "right")  # neighbors may be close
         ax.annotate(
             data.names[i], (data.energy_rel[i], data.mae_pct[i]), xytext=offset, textcoords="offset points",
-            ha=side, fontsize="small",
+            ha=side, fontsize="small", path_effects=halo,
         )  # fmt: skip
 
 

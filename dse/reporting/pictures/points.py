@@ -12,6 +12,9 @@ from dse.reporting.pictures.style import POINTS_COLOR
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+ZOOM = 4.0
+"""Losses up to so many times those of the operating points are shown."""
+
 
 def points(data: PointsData, ax: "Axes | None" = None) -> "Axes":
     """Draws operating points, numbered, on the front of free choice where there is one; axes as in `front`."""
@@ -25,17 +28,20 @@ def points(data: PointsData, ax: "Axes | None" = None) -> "Axes":
     error = np.vstack([y - data.lost_low, data.lost_high - y]).clip(min=0)
     ax.errorbar(
         data.energy_saved_pct, y, yerr=error, color=POINTS_COLOR, marker="s", markersize=6, linestyle="-",
-        linewidth=0.8, elinewidth=0.9, capsize=2, zorder=4, label="operating points, report images, 95 % interval",
+        linewidth=0.8, elinewidth=0.9, capsize=2, zorder=4, label="operating points, likewise",
     )  # fmt: skip
     for number, (x, lost) in enumerate(zip(data.energy_saved_pct, y, strict=True)):
         place = (6, 6) if number % 2 == 0 else (-13, -13)  # neighbours may be close
         ax.annotate(str(number), (x, lost), xytext=place, textcoords="offset points", color=POINTS_COLOR, weight="bold")
-    bottom, top = ax.get_ylim()  # accuracy lost points down
-    lowest, highest = float(data.lost_high.max(initial=0.0)), float(data.lost_low.min(initial=0.0))
-    ax.set_ylim(max(bottom, 1.05 * lowest), min(top, highest))
+    bottom, _ = ax.get_ylim()  # accuracy lost points down
+    lowest, top = float(data.lost_high.max(initial=0.0)), float(data.lost_low.min(initial=0.0))
+    if data.front is not None:
+        top = min(top, float(data.front.lost_low.min()))
+    bottom = max(1.05 * lowest, min(bottom, max(ZOOM * lowest, 4.0)))  # the rest of the front would squeeze them
+    ax.set_ylim(bottom, top - 0.06 * (bottom - top))
     missing = "" if data.front is not None else "; the run has no front yet"
     ax.set_title(f"{data.title}{missing}\n{len(data.names)} multipliers: {', '.join(data.names)}", fontsize="medium")
-    ax.legend(loc="lower left", fontsize="small", framealpha=0.9)
+    ax.legend(loc="best", fontsize="small", framealpha=0.9)
     return ax
 
 

@@ -26,7 +26,7 @@ def predictions(data: PredictionData, ax: "Axes | None" = None) -> "Axes":
     ax.set_xlim(-0.03 * top, top)
     ax.set_ylim(min(-0.03 * top, float(data.measured_points.min(initial=0.0)) - 0.5), top)
     ax.set_xlabel("predicted loss (percentage points)")
-    ax.set_ylabel(f"measured loss on {data.n_images} images (percentage points)")
+    ax.set_ylabel(f"measured loss (points, {data.n_images} images)")
     figures = f"rank correlation {data.rank_correlation:.3f}, {100 * data.share_within_2_std:.0f} % within 2 std"
     ax.set_title(f"{data.title}\n{figures}", fontsize="medium")
     add_grid(ax)

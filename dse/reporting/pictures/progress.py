@@ -84,10 +84,9 @@ def progress(data: ProgressPicture, ax: "Axes | None" = None) -> "Axes":
     """
     ax = ax or new_axes()
     for group, look in zip(data.groups, looks(len(data.groups)), strict=True):
-        every = max(1, len(group.spent) // 8)
         ax.plot(
             group.spent, group.median, color=look.color, linestyle=look.dash, marker=look.marker, markersize=3.5,
-            markevery=every, linewidth=1.2, drawstyle="steps-post", label=_label(group),
+            markevery=0.12, linewidth=1.2, drawstyle="steps-post", label=_label(group),
         )  # fmt: skip
         if group.n_runs > 1:
             ax.fill_between(group.spent, group.low, group.high, step="post", color=look.color, alpha=0.18, linewidth=0)
@@ -97,7 +96,7 @@ def progress(data: ProgressPicture, ax: "Axes | None" = None) -> "Axes":
     ax.set_title(f"{data.title}{_MEDIAN if several else ''}", fontsize="medium")
     add_grid(ax)
     if len(data.groups) > 1 or several:
-        ax.legend(loc="lower right", fontsize="small", framealpha=0.9)
+        ax.legend(loc="best", fontsize="small", framealpha=0.9)
     return ax
 
 

@@ -1,0 +1,57 @@
+"""dse.reporting.pictures.canvas: files that are the same for the same picture."""
+
+import sys
+
+import pytest
+
+from dse.errors import ConfigError
+from dse.reporting.pictures.canvas import FORMATS, format_of, name_layers, new_axes, picture_bytes
+from dse.reporting.pictures.style import styled
+
+
+def drawn():
+    with styled():
+        ax = new_axes((3.5, 2.5))
+        ax.plot([0, 1], [1, 0], label="a")
+        ax.fill_between([0, 1], [0, 1], alpha=0.2)
+        ax.set_title("mean of $2^{16}$")
+        ax.legend()
+    return ax.figure
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_the_same_picture_is_the_same_file(file_format, monkeypatch):
+    with styled():
+        first = picture_bytes(drawn(), file_format)
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")  # the clock must not matter
+        assert picture_bytes(drawn(), file_format) == first
+    assert b"Date" not in first or b"CreationDate" not in first
+
+
+def test_fonts_are_embedded_as_publishers_ask():
+    with styled():
+        content = picture_bytes(drawn(), "pdf")
+    assert b"/Type3" not in content
+    assert b"/FontFile2" in content
+
+
+def test_no_window_system_is_touched():
+    had = "matplotlib.pyplot" in sys.modules
+    picture_bytes(drawn(), "png")
+    assert ("matplotlib.pyplot" in sys.modules) == had
+
+
+def test_formats_by_ending():
+    assert [format_of(name) for name in ("a.pdf", "b.v2.SVG", "c/d.png")] == ["pdf", "svg", "png"]
+    for name in ("a", "a.jpg", "pdf.", "a.pdf/b"):
+        with pytest.raises(ConfigError, match=r"ends in .pdf, .svg or .png"):
+            format_of(name)
+
+
+def test_as_many_names_as_there_is_room_for():
+    layers = [f"layer{i}" for i in range(100)]
+    ax = new_axes((3.5, 3.5))
+    name_layers(ax.yaxis, layers, length_inches=2.5)
+    assert [text.get_text() for text in ax.get_yticklabels()] == layers[::5]
+    name_layers(ax.xaxis, layers[:3], length_inches=2.5)
+    assert [text.get_rotation() for text in ax.get_xticklabels()] == [90, 90, 90]
