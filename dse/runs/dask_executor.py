@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from dse import __version__, stopping
 from dse.errors import DseError, RunError
 from dse.runs.dask_worker import Answer, Chunk, EvaluatorPlugin, NotSent, measure
-from dse.runs.execution import Evaluator, Executor, Result, cut, packed, related_first
+from dse.runs.execution import Evaluator, Executor, cut, packed
+from dse.runs.work import Result, Work
 
 _log = logging.getLogger("dse")
 
@@ -78,7 +79,7 @@ class _Pace:
 
     def learn(self, chunk: Chunk, time_s: float) -> None:
         """Takes account of a chunk that is done."""
-        n = len(chunk.indices) * max(chunk.images[1] - chunk.images[0], 1)
+        n = len(chunk.indices) * max(chunk.work.n_images, 1)
         self.slowest_s = max(self.slowest_s, time_s / n)
 
     def limit(self, flight: _Flight) -> float:
@@ -90,8 +91,7 @@ class _Pace:
         elif self.slowest_s == 0:
             limit = FIRST_TIMEOUT_S
         else:
-            n_images = chunk.images[1] - chunk.images[0]
-            limit = max(MIN_TIMEOUT_S, TIMEOUT_FACTOR * self.slowest_s * n * n_images)
+            limit = max(MIN_TIMEOUT_S, TIMEOUT_FACTOR * self.slowest_s * n * chunk.work.n_images)
         return limit * 2.0**flight.n_before
 
 
@@ -152,13 +152,11 @@ class DaskExecutor(Executor):
             _log.debug("evaluators stay on the cluster", exc_info=True)
         self._on_close()
 
-    def _chunks_done(
-        self, evaluator: Evaluator, assignments: NDArray[np.int64], images: tuple[int, int]
-    ) -> Iterator[list[Result]]:
-        order = related_first(assignments)
+    def _chunks_done(self, evaluator: Evaluator, work: Work) -> Iterator[list[Result]]:
+        order = work.related_first()
         if not len(order):
             return
-        batch = _Batch(evaluator, evaluator.fingerprint, assignments, images, {int(i) for i in order})
+        batch = _Batch(evaluator, evaluator.fingerprint, work, {int(i) for i in order})
         self._provide(batch)
         try:
             for rows in cut(order, self.jobs):
@@ -195,8 +193,7 @@ class DaskExecutor(Executor):
         self._n_launched += 1
         number = self._n_launched
         chunk = Chunk(
-            number, self._topic, __version__, batch.fingerprint, self.threads, rows, batch.assignments[rows],
-            batch.images,
+            number, self._topic, __version__, batch.fingerprint, self.threads, rows, batch.work.take(rows),
         )  # fmt: skip
         workers = self._healthy()
         future = self._client.submit(
@@ -288,9 +285,9 @@ class DaskExecutor(Executor):
             batch.n_kills[int(i)] = n_kills = batch.n_kills.get(int(i), 0) + (len(rows) == 1)
             if n_kills >= MAX_KILLS:
                 raise RunError(
-                    f"every worker of {self._place} that evaluated {batch.assignments[i].tolist()} died, most likely "
-                    "for lack of memory. Everything measured before is saved: give the workers more memory and repeat "
-                    "the command"
+                    f"every worker of {self._place} that evaluated {batch.work.assignments[i].tolist()} died, most "
+                    "likely for lack of memory. Everything measured before is saved: give the workers more memory and "
+                    "repeat the command"
                 )
             self._launch(batch, np.array([i]), n_before=flight.n_before)
 
@@ -388,8 +385,7 @@ class _Batch:
 
     evaluator: Evaluator
     fingerprint: str
-    assignments: NDArray[np.int64]
-    images: tuple[int, int]
+    work: Work
     missing: set[int]
     n_kills: dict[int, int] = field(default_factory=dict)
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from dse import __version__
 from dse.errors import RunError
-from dse.runs.execution import Copies, Result, limit_threads, measure_chunk
+from dse.runs.execution import Copies, limit_threads, measure_chunk
+from dse.runs.work import Result, Work
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +27,8 @@ class Chunk:
         version: of dse in the driver.
         evaluator: fingerprint of the one that measures.
         threads: to use.
-        indices: of the assignments in their batch, int64 [n].
-        assignments: int64 [n, n_layers].
-        images: the first, and one past the last.
+        indices: of the rows of `work` in their batch, int64 [n].
+        work: what to measure.
     """
 
     number: int
@@ -37,8 +37,7 @@ class Chunk:
     evaluator: str
     threads: int
     indices: NDArray[np.int64]
-    assignments: NDArray[np.int64]
-    images: tuple[int, int]
+    work: Work
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,5 +93,5 @@ def measure(chunk: Chunk) -> Answer:
     with copies.one() as evaluator:
         limit_threads(chunk.threads)
         begin = time.perf_counter()
-        results = measure_chunk(evaluator, chunk.indices, chunk.assignments, chunk.images)
+        results = measure_chunk(evaluator, chunk.indices, chunk.work)
         return Answer(results, time.perf_counter() - begin)

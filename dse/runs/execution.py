@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from dse import stopping
 from dse.errors import ConfigError, RunError, ShapeError
+from dse.runs.work import Joined, Result, Work, cut_images
 
 _log = logging.getLogger("dse")
 
@@ -53,32 +54,6 @@ class Evaluator(Protocol):
 
     def correct(self, assignments: NDArray[np.int64], start: int, stop: int) -> NDArray[np.bool_]:
         """Whether images start..stop-1 are classified correctly, bool [n, stop - start], of int64 [n, n_layers]."""
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """The outcome of one assignment.
-
-    Attributes:
-        index: of the assignment in the batch.
-        hits: whether each image asked for is classified correctly, bool [n_images], or the first of them where the rest
-            is still being measured; `None` where that failed.
-        message: the reason of the failure, else empty.
-    """
-
-    index: int
-    hits: NDArray[np.bool_] | None
-    message: str = ""
-
-    @property
-    def is_ok(self) -> bool:
-        """Whether there are outcomes."""
-        return self.hits is not None
-
-    @property
-    def accuracy(self) -> float:
-        """Share of images classified correctly; NaN where it failed."""
-        return float("nan") if self.hits is None else float(self.hits.mean())
 
 
 OnResults = Callable[[Sequence[Result]], None]
@@ -147,22 +122,18 @@ class Executor(ABC):
             than one bool an image has a message and no hits.
         """
         results: dict[int, Result] = {}
-        images = (start, evaluator.n_images if stop is None else stop)
-        for part in self._chunks_done(evaluator, assignments, images):
-            on_results(part)
-            results.update((r.index, r) for r in part)
+        stop = int(evaluator.n_images) if stop is None else stop
+        work = cut_images(assignments, start, stop, jobs=self.jobs)
+        joined = Joined(work, len(assignments))
+        for part in map(joined.add, self._chunks_done(evaluator, work)):
+            if part:
+                on_results(part)
+                results.update((r.index, r) for r in part)
         return [results[i] for i in range(len(assignments))]
 
     @abstractmethod
-    def _chunks_done(
-        self, evaluator: Evaluator, assignments: NDArray[np.int64], images: tuple[int, int]
-    ) -> Iterator[list[Result]]:
-        """Results of a few assignments after the other, in any order."""
-
-
-def related_first(assignments: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows in an order in which neighbors share leading layers, as an evaluator may share their work; int64 [n]."""
-    return np.lexsort(assignments.T[::-1]) if len(assignments) else np.empty(0, dtype=np.int64)
+    def _chunks_done(self, evaluator: Evaluator, work: Work) -> Iterator[list[Result]]:
+        """Results of a few rows after the other, in any order."""
 
 
 def cut(rows: NDArray[np.int64], jobs: int) -> Iterator[NDArray[np.int64]]:
@@ -203,22 +174,17 @@ class LocalExecutor(Executor):
         if self._folder is not None:
             self._folder.cleanup()
 
-    def _chunks_done(
-        self, evaluator: Evaluator, assignments: NDArray[np.int64], images: tuple[int, int]
-    ) -> Iterator[list[Result]]:
-        order = related_first(assignments)
+    def _chunks_done(self, evaluator: Evaluator, work: Work) -> Iterator[list[Result]]:
+        order = work.related_first()
         if self.jobs == 1:
             limit_threads(self.threads)
-            yield from _in_process(evaluator, assignments, order, images)
+            yield from _in_process(evaluator, work, order)
         elif self._backend == "threading":
-            work = _in_thread, self._copied(evaluator)
-            yield from self._parallel(work, order, assignments, images)
+            yield from self._parallel(_in_thread, self._copied(evaluator), work, order)
         else:
-            yield from self._in_processes(evaluator, order, assignments, images)
+            yield from self._in_processes(evaluator, work, order)
 
-    def _in_processes(
-        self, evaluator: Evaluator, order: NDArray[np.int64], assignments: NDArray[np.int64], images: tuple[int, int]
-    ) -> Iterator[list[Result]]:
+    def _in_processes(self, evaluator: Evaluator, work: Work, order: NDArray[np.int64]) -> Iterator[list[Result]]:
         """Assignments of a worker that dies are measured by those that take its place."""
         path, n_before = self._send(evaluator), 0
         missing = {int(i) for i in order}
@@ -226,7 +192,7 @@ class LocalExecutor(Executor):
             n_missing = len(missing)
             try:
                 rows = order[[int(i) in missing for i in order]]
-                for results in self._parallel((_in_worker, path), rows, assignments, images):
+                for results in self._parallel(_in_worker, path, work, rows):
                     missing -= {r.index for r in results}
                     yield results
             except BrokenProcessPool:
@@ -240,11 +206,10 @@ class LocalExecutor(Executor):
                 n_before = len(missing)
 
     def _parallel(
-        self, work: tuple, rows: NDArray[np.int64], assignments: NDArray[np.int64], images: tuple[int, int]
+        self, function: Callable[..., list[Result]], evaluator: "Path | Copies", work: Work, rows: NDArray[np.int64]
     ) -> Iterator[list[Result]]:
-        function, what = work
         tasks = (
-            joblib.delayed(function)(what, self.threads, part, assignments[part], images)
+            joblib.delayed(function)(evaluator, self.threads, part, work.take(part))
             for part in stopping.until_asked(cut(rows, self.jobs))
         )
         limit = {"inner_max_num_threads": self.threads} if self._backend == "loky" else {}
@@ -324,17 +289,17 @@ def evaluate_batch(
         return executor.run(evaluator, assignments, on_results)
 
 
-def _in_process(
-    evaluator: Evaluator, assignments: NDArray[np.int64], order: NDArray[np.int64], images: tuple[int, int]
-) -> Iterator[list[Result]]:
+def _in_process(evaluator: Evaluator, work: Work, order: NDArray[np.int64]) -> Iterator[list[Result]]:
     if hasattr(evaluator, "correct_in_parts"):
-        yield from _in_parts(evaluator, assignments, images)
+        for rows, *images in work.by_images():
+            parts = _in_parts(evaluator, work.assignments[rows], (images[0], images[1]))
+            yield from ([replace(r, index=int(rows[r.index])) for r in part] for part in parts)
         return
     start, size = 0, 1
     while start < len(order):
         part = order[start : start + size]
         begin = time.perf_counter()
-        yield measure_chunk(evaluator, part, assignments[part], images)
+        yield measure_chunk(evaluator, part, work.take(part))
         stopping.check()
         start += len(part)
         per_item = max(time.perf_counter() - begin, 1e-9) / len(part)
@@ -361,8 +326,9 @@ def _in_parts(evaluator: Evaluator, assignments: NDArray[np.int64], images: tupl
     yield [Result(i, hits[i]) for i in sorted(new)]
     for i, known in enumerate(hits):
         if len(known) < n_images:
-            (rest,) = measure_chunk(evaluator, [i], assignments[i][None], (images[0] + len(known), images[1]))
-            yield [replace(rest, hits=np.concatenate([known, rest.hits])) if rest.is_ok else rest]
+            rest = Work(assignments[i][None], np.array([images[0] + len(known)]), n_images - len(known))
+            (result,) = measure_chunk(evaluator, [i], rest)
+            yield [replace(result, hits=np.concatenate([known, result.hits])) if result.is_ok else result]
             stopping.check()
 
 
@@ -370,22 +336,18 @@ _loaded: dict[Path, Evaluator] = {}
 """In a worker: the evaluators it has read, by file."""
 
 
-def _in_worker(
-    path: Path, threads: int, indices: NDArray[np.int64], assignments: NDArray[np.int64], images: tuple[int, int]
-) -> list[Result]:
+def _in_worker(path: Path, threads: int, indices: NDArray[np.int64], work: Work) -> list[Result]:
     if path not in _loaded:
         stopping.leave_to_driver()
         _loaded[path] = pickle.loads(path.read_bytes())
     limit_threads(threads)
-    return measure_chunk(_loaded[path], indices, assignments, images)
+    return measure_chunk(_loaded[path], indices, work)
 
 
-def _in_thread(
-    copies: Copies, threads: int, indices: NDArray[np.int64], assignments: NDArray[np.int64], images: tuple[int, int]
-) -> list[Result]:
+def _in_thread(copies: Copies, threads: int, indices: NDArray[np.int64], work: Work) -> list[Result]:
     with copies.one() as evaluator:
         limit_threads(threads)
-        return measure_chunk(evaluator, indices, assignments, images)
+        return measure_chunk(evaluator, indices, work)
 
 
 def limit_threads(threads: int) -> None:
@@ -396,18 +358,25 @@ def limit_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def measure_chunk(
-    evaluator: Evaluator, indices: Iterable[int], assignments: NDArray[np.int64], images: tuple[int, int]
-) -> list[Result]:
-    """Results of a chunk; when the chunk fails, of each assignment by itself.
+def measure_chunk(evaluator: Evaluator, indices: Iterable[int], work: Work) -> list[Result]:
+    """Results of a chunk; when it fails, of each assignment by itself.
 
     Args:
         evaluator: what measures.
-        indices: of the assignments in their batch.
-        assignments: those of the chunk, int64 [n, n_layers].
-        images: first, and one past the last.
+        indices: of the rows of `work` in their batch.
+        work: what to measure.
     """
-    indices = [int(i) for i in indices]
+    indices = np.asarray(list(indices), dtype=np.int64)
+    return [
+        result
+        for rows, start, stop in work.by_images()
+        for result in _measure_together(evaluator, indices[rows].tolist(), work.assignments[rows], (start, stop))
+    ]
+
+
+def _measure_together(
+    evaluator: Evaluator, indices: list[int], assignments: NDArray[np.int64], images: tuple[int, int]
+) -> list[Result]:
     try:
         hits = _checked(evaluator.correct(assignments, *images), (len(indices), images[1] - images[0]))
     except Exception as error:
@@ -415,7 +384,7 @@ def measure_chunk(
             _log.debug("evaluation failed", exc_info=True)
             return [Result(indices[0], None, f"{type(error).__name__}: {error}")]
         pairs = zip(indices, assignments, strict=True)
-        return [result for i, row in pairs for result in measure_chunk(evaluator, [i], row[None], images)]
+        return [result for i, row in pairs for result in _measure_together(evaluator, [i], row[None], images)]
     return [Result(i, row) for i, row in zip(indices, hits, strict=True)]
 
 

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from dse.errors import RunError
 from dse.objectives import ACCURACY, MEMORY_REL, reference_point
 from dse.pareto import front_indices, hypervolume
-from dse.runs.execution import Evaluator, Executor, Result
+from dse.runs.execution import Evaluator, Executor
 from dse.runs.journal import Evaluation, Journal, pack_hits
 from dse.runs.measured import Measured
 from dse.runs.meter import BudgetSpent, Meter
+from dse.runs.work import Result
 from dse.search.optimizers import Optimizer
 from dse.search.space import Space
 

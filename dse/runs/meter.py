@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from dse import stopping
 from dse.cost.accelerators import Accelerator, Designs
 from dse.cost.weight_memory import WeightMemory
-from dse.runs.execution import Evaluator, Executor, Result
+from dse.runs.execution import Evaluator, Executor
 from dse.runs.journal import Evaluation, Journal, Split, pack_hits
 from dse.runs.measured import Measured, join
+from dse.runs.work import Result
 from dse.search.racing import Race, choose_rivals, told_accuracy
 
 

@@ -44,6 +44,7 @@ from dse.runs.preparation import Inputs, Prepared, prepare
 from dse.runs.recorded_sparsity import choice_record, layer_record
 from dse.runs.results import Run, open_run
 from dse.runs.store import RunDirectory, RunLock, write_table
+from dse.runs.work import MIN_BLOCK
 from dse.search.racing import Race
 from dse.search.seeding import Initial
 
@@ -156,11 +157,12 @@ def _multiplier_records(library: Library | NeuronChoices | SparseChoices) -> Ite
         yield record | (choice_record(member, library) if isinstance(library, SparseChoices) else {})
 
 
-def _tell_of_idle(n_workers: int, population_size: int) -> None:
-    if n_workers > population_size:
+def _tell_of_idle(n_workers: int, population_size: int, *, n_images: int) -> None:
+    n_busy = population_size * max(1, n_images // MIN_BLOCK)
+    if n_workers > n_busy:
         _log.warning(
-            "%d workers for generations of %d designs: some have nothing to do. Use --population-size %d or more, or "
-            "do several runs at a time with `dse sweep`", n_workers, population_size, n_workers,
+            "%d workers: generations of %d designs on %d images keep %d busy. Use a larger --population-size, or do "
+            "several runs at a time with `dse sweep`", n_workers, population_size, n_images, n_busy,
         )  # fmt: skip
 
 
@@ -168,7 +170,7 @@ def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, obs
     options = config.execution
     with Journal(directory.journal) as journal, make_executor(options, threads_for(config, prepared)) as executor:
         observer.on_start(_start(directory, config, prepared, journal, executor))
-        _tell_of_idle(executor.jobs, config.search.population_size)
+        _tell_of_idle(executor.jobs, config.search.population_size, n_images=int(prepared.evaluator.n_images))
         progress = Progress()
 
         def on_results(n_left: int) -> None:

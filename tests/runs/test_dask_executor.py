@@ -21,6 +21,7 @@ distributed = pytest.importorskip("distributed")
 
 from dse.runs import dask_executor, dask_worker  # noqa: E402
 from dse.runs.dask_executor import DaskExecutor, _Pace  # noqa: E402
+from dse.runs.work import cut_images  # noqa: E402
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -241,7 +242,8 @@ def test_error_in_the_receiver_stops_the_batch(client, assignments):
 
 
 def test_pace():
-    chunk = dask_worker.Chunk(1, "", "", "", 1, np.arange(4), np.zeros((4, 2), dtype=np.int64), (0, 10))
+    work = cut_images(np.zeros((4, 2), dtype=np.int64), 0, 10, jobs=1)
+    chunk = dask_worker.Chunk(1, "", "", "", 1, np.arange(4), work)
     flight = type("Flight", (), {"chunk": chunk, "n_before": 0})()
     assert _Pace(3.0).limit(flight) == 12.0
     pace = _Pace(None)

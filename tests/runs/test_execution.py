@@ -15,7 +15,8 @@ import pytest
 from dse import stopping
 from dse.errors import ConfigError, RunError
 from dse.runs import execution
-from dse.runs.execution import LocalExecutor, available_cpus, evaluate_batch, related_first
+from dse.runs.execution import LocalExecutor, available_cpus, evaluate_batch
+from dse.runs.work import cut_images
 from dse.testing.fakes import FakeEvaluator
 
 
@@ -257,7 +258,7 @@ def test_asked_to_stop_everything_under_way_is_handed_over(assignments, tmp_path
                     os.kill(process, signal.SIGTERM)
             return super().correct(assignments, start, stop)
 
-    first, seen = assignments[related_first(assignments)[4]], []
+    first, seen = assignments[cut_images(assignments, 0, 200, jobs=2).related_first()[4]], []
     with stopping.on_signals(), LocalExecutor(2, 1, backend=backend) as executor, pytest.raises(stopping.Stopped):
         executor.run(Asking(), assignments, seen.extend)
     begun = {path.name for path in tmp_path.iterdir()}

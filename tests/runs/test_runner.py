@@ -68,11 +68,12 @@ def test_workers_end_with_the_same_front(tmp_path, evaluator, config):
     pd.testing.assert_frame_equal(one.front, two.front)
 
 
-def test_more_workers_than_designs_is_told(tmp_path, evaluator, caplog):
-    text = "[search]\npopulation_size = 4\ngenerations = 1\n[execution]\njobs = 5\nworkers_backend = 'threading'"
-    config = parse_config(text)
-    run(config, tmp_path)
-    assert "5 workers for generations of 4 designs" in caplog.text
+def test_workers_without_work_are_told_of(tmp_path, evaluator, caplog):
+    text = "[search]\npopulation_size = 4\ngenerations = 1\n[execution]\njobs = {}\nworkers_backend = 'threading'"
+    run(parse_config(text.format(12)), tmp_path / "busy")
+    assert "workers" not in caplog.text
+    run(parse_config(text.format(13)), tmp_path / "idle")
+    assert "13 workers: generations of 4 designs on 200 images keep 12 busy" in caplog.text
 
 
 def test_finished_run_is_returned_without_loading(tmp_path, evaluator, config, monkeypatch):
