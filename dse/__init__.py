@@ -12,6 +12,7 @@ _HOMES = {
     "Cost": "dse.multipliers.multiplier",
     "DseError": "dse.errors",
     "ExportedNetwork": "dse.exported.reader",
+    "FinetuningSettings": "dse.recovery.finetuning_settings",
     "Library": "dse.multipliers.library",
     "Multiplier": "dse.multipliers.multiplier",
     "Run": "dse.runs.results",
@@ -34,6 +35,7 @@ _HOMES = {
     "open_run": "dse.runs.results",
     "operating_points": "dse.api.operating_points",
     "plot": "dse.api.plot",
+    "report": "dse.api.report",
     "resilience": "dse.api.neurons",
     "show": "dse.api.results",
     "status": "dse.api.sweeps",
@@ -48,6 +50,7 @@ __all__ = [
     "Cost",
     "DseError",
     "ExportedNetwork",
+    "FinetuningSettings",
     "Library",
     "Multiplier",
     "Run",
@@ -74,6 +77,7 @@ __all__ = [
     "open_run",
     "operating_points",
     "plot",
+    "report",
     "resilience",
     "show",
     "status",
@@ -93,6 +97,7 @@ if TYPE_CHECKING:
     from dse.api.neurons import axnn, resilience
     from dse.api.operating_points import operating_points
     from dse.api.plot import plot
+    from dse.api.report import report
     from dse.api.results import show
     from dse.api.sweeps import collect, status, sweep
     from dse.api.tolerances import tolerances
@@ -102,6 +107,7 @@ if TYPE_CHECKING:
     from dse.multipliers.library import Library, load_library
     from dse.multipliers.multiplier import Cost, Multiplier
     from dse.networks.zoo import network_names
+    from dse.recovery.finetuning_settings import FinetuningSettings
     from dse.runs.point_set import open_points
     from dse.runs.results import Run, open_run
     from dse.simulation.ops import lut_conv2d, lut_linear

@@ -16,6 +16,7 @@ from dse.cli import (
     multipliers,
     operating_points,
     plot,
+    report,
     resilience,
     results,
     sweeps,
@@ -39,7 +40,7 @@ app.add_typer(multipliers.app, name="multipliers")
 for command in (
     explore.explore, tolerances.tolerances, match.match, resilience.resilience, axnn.axnn, sweeps.sweep, sweeps.status,
     sweeps.collect, operating_points.operating_points, finetune.finetune, results.show, results.export,
-    compare.compare, plot.plot, installation.networks, installation.doctor,
+    compare.compare, report.report, plot.plot, installation.networks, installation.doctor,
 ):  # fmt: skip
     app.command()(command)
 

@@ -233,11 +233,9 @@ def library_data(run: Run) -> LibraryData:
     """
     records = run.manifest.multipliers
     pruned = {m["name"]: m["multiplier"] for m in records if "multiplier" in m}  # a multiplier and a sparsity level
+    has_shares = bool(run.config.search.neuron_shares)
     plain = [
-        m
-        for m in records
-        if (not run.config.search.neuron_shares or "+" not in m["name"])
-        and pruned.get(m["name"], m["name"]) == m["name"]
+        m for m in records if m["name"] == pruned.get(m["name"], m["name"]) and not (has_shares and "+" in m["name"])
     ]
     names = tuple(m["name"] for m in plain)
     fronts = layers_data(run).multipliers if run.is_finished else ()

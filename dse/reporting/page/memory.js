@@ -1,0 +1,74 @@
+// Three objectives: energy, accuracy and memory, in two projections beside the front, and in space where WebGL works.
+const MEMORY = "memory of the weights (% of dense int8)";
+
+function hasWebGl() {
+  try { return Boolean(document.createElement("canvas").getContext("webgl")); } catch { return false; }
+}
+
+/** A trace of the front for two axes, colored by the third objective. */
+function projection(data, x, y, shade, title) {
+  const series = frontOf(shownRun()), all = ascending(series);
+  const hover = hoverTexts(shownRun(), series);
+  const values = { saved: series.saved, lost: series.lost, memory: data.memory_pct };
+  return {
+    type: "scatter", mode: "markers", customdata: all, meta: { run: view.run, series: 0 }, showlegend: false,
+    x: all.map((k) => values[x][k]), y: all.map((k) => values[y][k]),
+    hovertext: all.map((k) => `${hover[k]}<br>memory ${fixed(data.memory_pct[k], 1)} % of dense int8`), hovertemplate: "%{hovertext}<extra></extra>",
+    marker: {
+      size: 9, color: all.map((k) => values[shade][k]), colorscale: "Cividis", reversescale: shade !== "saved", showscale: true,
+      colorbar: { title: { text: title, side: "right" }, thickness: 12 }, line: { width: 1, color: color("page") },
+    },
+  };
+}
+
+function ringAt(x, y) {
+  return {
+    type: "scatter", mode: "markers", x: [x], y: [y], hoverinfo: "skip", showlegend: false,
+    marker: { size: 18, symbol: "circle-open", color: color("ring"), line: { width: 2.5 } },
+  };
+}
+
+function drawMemory() {
+  const data = shownRun().memory;
+  if (!data) return;
+  const series = frontOf(shownRun()), k = view.point, isFront = view.series === 0;
+  const ring = (x, y) => (isFront ? [ringAt(x, y)] : []);
+  const answer = ({ data: trace, customdata }) => { if (trace.meta) select(view.run, 0, customdata); };
+  caption("memory", "Memory of the weights is the third objective: a point that looks beaten in energy and accuracy may need less of it. Each picture shows two "
+    + "objectives, and the third as color; in all, the upper right is best. Click a point to select it.");
+  const memory = axis(MEMORY, { autorange: "reversed" });
+  draw("memory-energy-plot", [projection(data, "saved", "memory", "lost", "accuracy lost (points)"), ...ring(series.saved[k], data.memory_pct[k])],
+    layoutOf({ xaxis: axis(SAVED), yaxis: memory, height: 400 }), answer);
+  draw("memory-accuracy-plot", [projection(data, "memory", "lost", "saved", "energy saved (%)"), ...ring(data.memory_pct[k], series.lost[k])],
+    layoutOf({ xaxis: memory, yaxis: axis(LOST, { range: lossRange() }), height: 400 }), answer);
+  drawSpace(data, answer);
+}
+
+function drawSpace(data, answer) {
+  const plot = element("memory-plot");
+  plot.hidden = !hasWebGl();
+  if (plot.hidden) return;
+  const series = frontOf(shownRun()), all = ascending(series), end = lossRange()[0];
+  const shown = all.filter((k) => series.lost[k] <= end);
+  const hover = hoverTexts(shownRun(), series);
+  const side = (title, more) => ({
+    title: { text: title }, gridcolor: color("grid"), color: color("text"), backgroundcolor: "rgba(0,0,0,0)", showbackground: false, ...more,
+  });
+  const trace = {
+    type: "scatter3d", mode: "markers", customdata: shown, meta: { run: view.run, series: 0 }, x: shown.map((k) => series.saved[k]),
+    y: shown.map((k) => data.memory_pct[k]), z: shown.map((k) => series.lost[k]), hovertext: shown.map((k) => hover[k]),
+    hovertemplate: "%{hovertext}<extra></extra>", showlegend: false,
+    marker: { size: 5, color: shown.map((k) => series.lost[k]), colorscale: "Cividis", reversescale: true, line: { width: 1, color: color("page") } },
+  };
+  draw("memory-plot", [trace], layoutOf({
+    height: isPhone() ? 380 : 520, margin: { l: 0, r: 0, t: 0, b: 0 },
+    scene: {
+      xaxis: side("energy saved (%)"), yaxis: side("memory (%)", { autorange: "reversed" }), zaxis: side("lost (points)", { autorange: "reversed" }),
+      camera: { eye: { x: 1.5, y: -1.6, z: 0.7 } },
+    },
+  }), answer);
+}
+
+function markMemory() {
+  if (shownRun().memory && !waiting.has("memory")) drawMemory();
+}

@@ -1,0 +1,78 @@
+"""Several runs beside each other: a table of what they came to, and what half of those that differ in seeds reach."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from dse.reporting.attainment import attainment_data
+from dse.reporting.report_numbers import Section, numbers
+from dse.reporting.terminal import duration
+from dse.runs.comparability import comparability
+from dse.runs.results import Run
+from dse.runs.run_collection import LOSSES, Collection, collect
+from dse.runs.run_groups import group_names
+from dse.runs.run_status import FoundRun
+
+
+def comparison_notes(found: Sequence[FoundRun]) -> list[str]:
+    """What makes the runs hard to compare, a sentence each."""
+    runs = {each.name: Run(each.directory) for each in found if each.directory.is_finished}
+    if len(runs) < 2:
+        return []
+    what = comparability(runs)
+    obstacles = [
+        f"These fronts are not comparable, each is relative to its own exact network: {text}."
+        for text in what.obstacles
+    ]
+    return obstacles + [f"To bear in mind: {text}." for text in what.notes]
+
+
+def comparison(found: Sequence[FoundRun]) -> Section:
+    """A table with a row a run, and attainment surfaces where several runs differ in nothing but seeds."""
+    finished = [each for each in found if each.directory.is_finished and _has_exact(each)]
+    collected = collect(finished) if finished else None
+    figures = {} if collected is None else {row["run"]: row for row in collected.runs.to_dict("records")}
+    titles = ["hypervolume", *(f"saved at {loss:g} {'point' if loss == 1 else 'points'} (%)" for loss in LOSSES)]
+    columns = ["run", "state", *titles, "evaluations", "time"]
+    return {
+        "caption": (
+            "Hypervolume: area between a front, on the report images, and the point of 110 % energy and no right "
+            "answer; one reference point for all runs, higher is better. Saved: most energy saved by a point that "
+            "loses at most so many percentage points of accuracy. Evaluations: in designs measured on all search images."
+        ),
+        "columns": [{"title": title, "is_text": title in ("run", "state")} for title in columns],
+        "rows": [_row(each, figures.get(each.name)) for each in found],
+        "attainment": [] if collected is None else _attainment(collected),
+    }
+
+
+def _has_exact(found: FoundRun) -> bool:
+    front = Run(found.directory).front
+    return bool((front["is_exact"] & (front["state"] == "ok")).any())
+
+
+def _row(found: FoundRun, figures: dict | None) -> list[str]:
+    """Texts; a dash where a run has no front yet."""
+    row = [found.name, found.state]
+    if figures is None:
+        return row + ["–"] * (len(LOSSES) + 3)
+    savings = [f"{figures[f'saved_at_{loss:g}_pct']:.1f}" for loss in LOSSES]
+    time_s = figures["time_s"]
+    spent = "–" if math.isnan(figures["evaluations"]) else f"{figures['evaluations']:,.0f}"
+    return [*row, f"{figures['hypervolume']:.4f}", *savings, spent, "–" if pd.isna(time_s) else duration(time_s)]
+
+
+def _attainment(collected: Collection) -> list[Section]:
+    data = attainment_data(collected, title="")
+    if all(group.n_runs < 2 for group in data.groups):
+        return []
+    names = dict.fromkeys(group_names(collected.runs, collected.groups))  # in the order of the groups
+    return [
+        {
+            "label": name,
+            "n_runs": group.n_runs,
+            "corners": [[numbers(corner, 4) for corner in corners] for corners in group.corners],
+        }
+        for name, group in zip(names, data.groups, strict=True)
+    ]
