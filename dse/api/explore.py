@@ -161,7 +161,9 @@ def explore_config(
     """Runs a configuration in a directory (see `explore`) and draws the front, and predictions where there are any."""
     from dse.files import replace_file
     from dse.reporting.data import front_data, prediction_data
+    from dse.reporting.memory_data import memory_front_data
     from dse.reporting.pictures.front import front_png
+    from dse.reporting.pictures.memory import memory_front_png
     from dse.reporting.pictures.predictions import predictions_png
     from dse.runs.preparation import Inputs
     from dse.runs.runner import run
@@ -173,6 +175,8 @@ def explore_config(
     directory = result.directory
     if not directory.picture.exists():
         replace_file(directory.picture, front_png(front_data(result)))
+    if "memory" in result.objectives and not directory.memory_picture.exists():
+        replace_file(directory.memory_picture, memory_front_png(memory_front_data(result)))
     if directory.predictions.exists() and not directory.predictions_picture.exists():
         replace_file(directory.predictions_picture, predictions_png(prediction_data(result)))
     return result

@@ -299,11 +299,13 @@ def front_summary(run: Run) -> pd.DataFrame:
             "multipliers (layers)": front["assignment"].map(count_names),
         }
     )
+    if "memory_rel" in front:
+        summary.insert(2, "memory saved %", (100 * (1 - front["memory_rel"])).map("{:.2f}".format))
     tuned = finetuned_accuracies(run)
     if tuned:
         found = [tuned.get(point) for point in front["point"]]
         texts = ["" if accuracy is None else f"{percent(accuracy)} ({percent(exact - accuracy)})" for accuracy in found]
-        summary.insert(5, "fine-tuned % (lost)", texts)
+        summary.insert(len(summary.columns) - 1, "fine-tuned % (lost)", texts)
     return summary
 
 

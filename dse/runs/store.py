@@ -11,6 +11,7 @@
     generations.csv    progress of the search
     front.csv          the result; its presence means that the run is finished
     front.png          its picture
+    memory.png         picture of three objectives, where the weights' memory is one
     predictions.png    picture of predictions.csv
 
 One process at a time writes: it holds a lock on `.dse-lock`. All files but the journal are written to a temporary
@@ -132,6 +133,11 @@ class RunDirectory:
     @property
     def front(self) -> Path:
         return self.path / "front.csv"
+
+    @property
+    def memory_picture(self) -> Path:
+        """Front of three objectives and its projections."""
+        return self.path / "memory.png"
 
     @property
     def picture(self) -> Path:
