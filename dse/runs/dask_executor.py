@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from distributed import Client, Future, KilledWorker
+from distributed.comm import CommClosedError
 from numpy.typing import NDArray
 
 from dse import __version__, stopping
@@ -186,8 +187,26 @@ class DaskExecutor(Executor):
         """Sends the evaluator to all workers of now and later, once."""
         if batch.fingerprint not in self._sent:
             plugin = EvaluatorPlugin(batch.fingerprint, packed(batch.evaluator))
-            self._client.register_plugin(plugin, name=_plugin_name(batch.fingerprint))
+            end = time.monotonic() + NO_WORKERS_S
+            while not self._has_registered(plugin, _plugin_name(batch.fingerprint)):
+                stopping.check()
+                self._require_connection()
+                if time.monotonic() > end:
+                    raise RunError(
+                        f"workers of {self._place} die while they are sent network and data, most likely for lack of "
+                        "memory. Everything measured is saved: give them more memory and repeat the command"
+                    )
+                time.sleep(TICK_S)
             self._sent.add(batch.fingerprint)
+
+    def _has_registered(self, plugin: EvaluatorPlugin, name: str) -> bool:
+        """Whether all workers have it; not where one of them died meanwhile."""
+        try:
+            self._client.register_plugin(plugin, name=name)
+        except CommClosedError:
+            _log.debug("a worker died while it was sent an evaluator", exc_info=True)
+            return False
+        return True
 
     def _launch(self, batch: "_Batch", rows: NDArray[np.int64], *, n_before: int = 0) -> None:
         self._n_launched += 1

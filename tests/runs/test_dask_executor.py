@@ -241,6 +241,24 @@ def test_error_in_the_receiver_stops_the_batch(client, assignments):
         assert not executor._flights
 
 
+def test_a_worker_that_dies_while_it_is_sent_the_evaluator(client, assignments, monkeypatch):
+    register, calls = client.register_plugin, []
+
+    def fails_first(plugin, name):
+        calls.append(name)
+        if len(calls) == 1:
+            raise distributed.comm.CommClosedError("a worker has died")
+        return register(plugin, name=name)
+
+    monkeypatch.setattr(client, "register_plugin", fails_first)
+    run(client, FakeEvaluator(fingerprint="sent twice"), assignments)
+    assert len(calls) == 2
+    monkeypatch.setattr(dask_executor, "NO_WORKERS_S", -1.0)
+    calls.clear()
+    with pytest.raises(RunError, match="die while they are sent network and data"):
+        run(client, FakeEvaluator(fingerprint="never sent"), assignments)
+
+
 def test_pace():
     work = cut_images(np.zeros((4, 2), dtype=np.int64), 0, 10, jobs=1)
     chunk = dask_worker.Chunk(1, "", "", "", 1, np.arange(4), work)
@@ -264,12 +282,15 @@ def test_local_results_are_the_reference(assignments):
 
 class Slow(Logged):
     def correct(self, assignments, start, stop):
-        time.sleep(0.1 * len(assignments))
+        time.sleep(1)
         return super().correct(assignments, start, stop)
 
 
-def test_asked_to_stop_what_is_under_way_is_handed_over_and_nothing_else_begins(client, assignments, tmp_path):
-    evaluator, seen = Slow(fingerprint="slow", folder=str(tmp_path)), []
+def test_asked_to_stop_what_is_under_way_is_handed_over_and_nothing_else_begins(
+    client, assignments, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(dask_executor, "NEWS_S", 0.7)  # for busy machines
+    evaluator, few, seen = Slow(fingerprint="slow", folder=str(tmp_path)), assignments[:12], []
 
     def ask(results):
         seen.extend(results)
@@ -277,9 +298,9 @@ def test_asked_to_stop_what_is_under_way_is_handed_over_and_nothing_else_begins(
             os.kill(os.getpid(), signal.SIGTERM)
 
     with stopping.on_signals(), DaskExecutor(client, place="a test") as executor, pytest.raises(stopping.Stopped):
-        executor.run(evaluator, assignments, ask)
-    handed = {str(tuple(assignments[r.index].tolist())) for r in seen}
-    assert 0 < len(handed) < len(assignments)
-    time.sleep(1)  # what else had been sent would have begun
+        executor.run(evaluator, few, ask)
+    handed = {str(tuple(few[r.index].tolist())) for r in seen}
+    assert 0 < len(handed) < len(few)
+    time.sleep(2)  # what else had been sent would have begun
     assert handed == set(evaluator.times_begun)
-    run(client, evaluator, assignments)
+    run(client, evaluator, few)
