@@ -303,4 +303,4 @@ def test_asked_to_stop_what_is_under_way_is_handed_over_and_nothing_else_begins(
     assert 0 < len(handed) < len(few)
     time.sleep(2)  # what else had been sent would have begun
     assert handed == set(evaluator.times_begun)
-    run(client, evaluator, few)
+    run(client, evaluator, few[:2])
