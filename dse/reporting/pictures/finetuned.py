@@ -11,6 +11,9 @@ from dse.reporting.pictures.style import EXACT_COLOR, FRONT_COLOR, POINTS_COLOR
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LEGEND_MARGIN = 1.5
+"""Losses go on beyond the largest, where the legend lies."""
+
 
 def finetuned(data: FinetunedData, ax: "Axes | None" = None) -> "Axes":
     """Draws an arrow a point from what it lost untuned to what it loses tuned; axes as in `front`."""
@@ -20,16 +23,19 @@ def finetuned(data: FinetunedData, ax: "Axes | None" = None) -> "Axes":
     error = np.vstack([after - data.lost_low, data.lost_high - after]).clip(min=0)
     ax.errorbar(
         x, after, yerr=error, color=POINTS_COLOR, marker="o", markersize=4, linestyle="none", elinewidth=0.7,
-        capsize=1.5, label=f"fine-tuned, 95 % of {data.n_images_report} images", zorder=4,
+        capsize=1.5, label="fine-tuned, 95 % interval", zorder=4,
     )  # fmt: skip
     style = {"arrowstyle": "->", "color": "0.45", "linewidth": 0.8, "shrinkA": 3, "shrinkB": 3}
     for saved, start, end in zip(x, before, after, strict=True):
         ax.annotate("", (saved, end), xytext=(saved, start), arrowprops=style)
     ax.axhline(0, color=EXACT_COLOR, linewidth=0.8, linestyle=":", label="exact network")
+    bottom = LEGEND_MARGIN * max(float(before.max(initial=0.0)), float(data.lost_high.max(initial=1.0)))
+    ax.set_ylim(top=ax.get_ylim()[0], bottom=bottom)
     name_loss_axes(ax)
+    ax.set_ylabel(f"accuracy lost (points, {data.n_images_report} images)")
     ax.set_title(data.title, fontsize="medium")
     add_grid(ax)
-    ax.legend(loc="best", fontsize="small", framealpha=0.9)
+    ax.legend(loc="lower left", fontsize="small", framealpha=0.9)
     return ax
 
 

@@ -131,7 +131,7 @@ def test_fine_tuned_points_are_at_the_end_of_arrows():
     assert arrows == [((60.0, 8.0), (60.0, 2.0)), ((30.0, 1.0), (30.0, 1.5))]
     bottom, top = ax.get_ylim()
     assert bottom > top
-    assert "450 images" in ax.get_legend().get_texts()[-1].get_text()
+    assert "450 images" in ax.get_ylabel()
     assert len(ax.get_legend().get_texts()) == 3
     where = Figure().add_subplot()
     assert finetuned(data, where) is where
