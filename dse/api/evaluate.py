@@ -19,6 +19,7 @@ def evaluate(
     backend: str = "auto",
     device: str = "auto",
     fold_bias: bool = True,
+    zero_weights: str | None = None,
     images: int | None = None,
 ) -> NDArray[np.float64]:
     """Accuracies of assignments on the search images, by bit-exact simulation. Deterministic.
@@ -28,13 +29,15 @@ def evaluate(
         data: a dataset name, `module:function`, or `dse.datasets.Splits`.
         library: `builtin`, a path, or a `Library`; it needs an exact multiplier.
         assignments: each a multiplier name per layer, or one name for all layers. The names' signedness decides which
-            multipliers of a library with both are meant.
+            multipliers of a library with both are meant. `NAME%70` prunes 70 % of a layer's weights and refits the
+            rest, as a search with sparsity levels does.
         weights: state dict for a named network.
         data_dir: folder of a named dataset.
         backend: "auto", one of the kernels "factored", "rows", "permute", "columns", "direct" or "gpu", or "reference"
             (slow, looks every product up).
         device: what simulates: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
         fold_bias: fold the mean error of each output channel into its bias.
+        zero_weights: in networks with pruned layers `skipped` (by default) or `multiplied`.
         images: measure on so many of the search images; all by default.
 
     Returns:
@@ -48,6 +51,7 @@ def evaluate(
     array([...])
     """
     from dse.config import load_config
+    from dse.cost.sparse_choices import parse_sparse_choice
     from dse.evaluation import assignment_indices
     from dse.multipliers.library import Library, load_library
     from dse.runs.preparation import Inputs, prepare
@@ -62,7 +66,11 @@ def evaluate(
         "recovery.fold_bias": fold_bias,
         "execution.backend": backend,
         "execution.device": device,
+        "pruning.zero_weights": zero_weights,
     }
+    levels = sorted({parse_sparse_choice(name)[1] for name in _names(assignments) if name not in whole})
+    if any(levels):
+        options["pruning.sparsity_levels"] = levels
     config = load_config(None, {key: value for key, value in options.items() if value is not None})
     inputs = Inputs(
         network=None if isinstance(network, str) else network,
@@ -74,10 +82,15 @@ def evaluate(
     return prepared.evaluator(indices)
 
 
+def _names(assignments: Sequence[str | Sequence[str]]) -> list[str]:
+    """All that are named, in order."""
+    return [name for a in assignments for name in ([a] if isinstance(a, str) else a)]
+
+
 def _signedness(library: Any, assignments: Sequence[str | Sequence[str]]) -> bool:
     """Of the first multiplier named; unsigned where nothing is named."""
-    for assignment in assignments:
-        name = assignment if isinstance(assignment, str) else next(iter(assignment), None)
-        if name is not None:
-            return library[name].is_signed
+    from dse.cost.sparse_choices import parse_sparse_choice
+
+    for name in _names(assignments)[:1]:
+        return library[name if name in library else parse_sparse_choice(name)[0]].is_signed
     return False

@@ -12,9 +12,12 @@ import pandas as pd
 
 from dse.config import RunConfig, load_config
 from dse.errors import DseError, RunError
-from dse.objectives import ACCURACY, REFERENCE_POINT
+from dse.objectives import ACCURACY, MEMORY_REL, reference_point
 from dse.pareto import hypervolume
 from dse.runs.journal import Evaluation, longest, read_journal
+from dse.runs.manifest import read_manifest
+from dse.runs.recorded_sparsity import RecordedSparsity, recorded_sparsity
+from dse.runs.sparsity import has_memory
 from dse.runs.store import PLAN_FILE, RunDirectory
 from dse.runs.sweep_folder import State, SweepFolder, directory_state
 
@@ -121,7 +124,7 @@ def _standing(run: FoundRun) -> dict[str, Any]:
         "evaluations": len(evaluations),
         "evaluations_spent": spent(evaluations),
         "evaluations_max": float("nan") if config is None else most_evaluations(config),
-        "hypervolume": hypervolume_of(evaluations),
+        "hypervolume": hypervolume_of(evaluations, _memory_of(run, config)),
         "last_activity": _last_activity(run.directory),
         "message": message,
     }
@@ -144,10 +147,31 @@ def simulated(evaluations: list[Evaluation], n_images: int) -> int:
     return sum(e.n_images or n_images * (e.state == "ok") for e in evaluations)
 
 
-def hypervolume_of(evaluations: list[Evaluation]) -> float:
-    """Of designs measured on all search images, as progress shows it; NaN without any."""
-    F = [(e.energy_rel, ACCURACY.to_minimize(e.accuracy)) for e in evaluations if e.state == "ok"]
-    return hypervolume(np.array(F, dtype=np.float64), REFERENCE_POINT) if F else float("nan")
+def hypervolume_of(evaluations: list[Evaluation], memory: RecordedSparsity | None = None) -> float:
+    """Of designs measured on all search images, as progress shows it; NaN without any.
+
+    Args:
+        evaluations: of the search.
+        memory: says how large weights are, where that is an objective.
+    """
+    done = [e for e in evaluations if e.state == "ok"]
+    if not done:
+        return float("nan")
+    columns = [[e.energy_rel for e in done], ACCURACY.to_minimize([e.accuracy for e in done])]
+    if memory is not None:
+        assignments = np.array([e.assignment for e in done], dtype=np.int64)
+        columns.append(MEMORY_REL.to_minimize(memory.memory_rel(assignments)))
+    return hypervolume(np.column_stack(columns), reference_point(len(columns)))
+
+
+def _memory_of(run: FoundRun, config: RunConfig | None) -> RecordedSparsity | None:
+    """What its manifest tells, where memory is an objective and something was measured."""
+    if config is None or not has_memory(config) or not run.directory.manifest.exists():
+        return None
+    try:
+        return recorded_sparsity(read_manifest(run.directory.manifest))
+    except DseError:
+        return None
 
 
 def most_evaluations(config: RunConfig) -> float:

@@ -121,3 +121,18 @@ def test_greedy_passes_by_failed_steps(space, toy):
 def test_numbers_must_be_positive(space, name):
     with pytest.raises(ConfigError, match=f"{name} is 0: expected a number above 0"):
         RandomSearch(space, **({"n_evaluations": 5, "batch_size": 5, "seed": 0} | {name: 0}))
+
+
+def test_greedy_counts_memory_as_it_counts_energy():
+    """Two steps save the same energy at the same loss; one saves memory as well."""
+    space = FreeSpace(2, 2)
+    search = GreedyBaseline(space, exact_index=1)
+    F = {(1, 1): [1.0, 0.0, 1.0], (0, 1): [0.8, 0.01, 1.0], (1, 0): [0.8, 0.01, 0.5], (0, 0): [0.6, 0.5, 0.5]}
+    asked = []
+    while (X := search.ask()) is not None:
+        asked.append([tuple(row) for row in X.tolist()])
+        search.tell(X, np.array([F[row] for row in asked[-1]]))
+    assert asked[:2] == [[(1, 1)], [(0, 0), (0, 1), (1, 0)]]
+    assert tuple(search._current.tolist()) == (0, 0)
+    assert search._score(np.array(F[1, 1]), np.array(F[1, 0])) == pytest.approx(70)
+    assert search._score(np.array(F[1, 1]), np.array(F[0, 1])) == pytest.approx(20)

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from dse.cost.accelerators import count_distinct
 from dse.errors import ConfigError, ShapeError
 from dse.pareto import nondominated
-from dse.search.matching import matched_assignments, spread, tolerance_assignments, tolerance_curve
+from dse.search.matching import (
+    layer_energies,
+    matched_assignments,
+    mixed_matches,
+    spread,
+    tolerance_assignments,
+    tolerance_curve,
+)
 from dse.search.space import FreeSpace
 
 
@@ -124,3 +131,22 @@ def test_tolerances_that_cannot_be_matched_are_refused():
         tolerance_assignments([[1.0, 0.5]], [1.0], [0.5, 1.0])
     with pytest.raises(ShapeError, match="n_layers"):
         tolerance_assignments([[1.0, 0.0]], [1.0, 1.0], [0.5, 1.0])
+
+
+def test_one_cost_by_layer_is_matched_as_energies_are(toy):
+    costs = (layer_energies(toy.energy_rel, toy.n_multiplications),)
+    assert np.array_equal(mixed_matches(toy.loss, costs, n_designs=20), matched(toy))
+
+
+def test_two_costs_are_matched_in_mixes(toy):
+    energy = layer_energies(toy.energy_rel, toy.n_multiplications)
+    memory = energy[:, ::-1].copy()  # what is cheap in the one is dear in the other
+    limits = {"n_designs": 50, "max_loss": np.inf}
+    designs = mixed_matches(toy.loss * 1e-3, (energy, memory), **limits)
+    assert len(np.unique(designs, axis=0)) == len(designs) <= 50
+    layers = np.arange(toy.n_layers)
+    sums = np.array([[cost[layers, row].sum() for cost in (energy, memory)] for row in designs])
+    for column, cost in enumerate((energy, memory)):
+        alone = mixed_matches(toy.loss * 1e-3, (cost,), **limits)
+        assert sums[:, column].min() == pytest.approx(cost[layers, alone[0]].sum())
+    assert len(set(np.round(sums[:, 0], 6))) > 2
