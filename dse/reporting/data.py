@@ -88,7 +88,7 @@ class PredictionData:
         std_points: of the prediction, float64 [n].
         measured_points: float64 [n].
         is_blind: predicted before anything was measured, bool [n].
-        rank_correlation: Spearman's, of the others; NaN where there are fewer than three.
+        rank_correlation: Spearman's, of the others; NaN where there are fewer than three, or all are alike.
         share_within_2_std: of the others, those whose measured loss is within two standard deviations (of prediction
             and sampling of images together); 0.95 is what a normal distribution gives.
         n_images: search images behind a measured loss.
@@ -106,8 +106,6 @@ class PredictionData:
 
 def prediction_data(run: Run) -> PredictionData:
     """What a picture of a run's surrogate shows."""
-    from scipy.stats import spearmanr
-
     table = run.predictions[run.predictions["is_complete"]]
     predicted, std, measured = (
         table[name].to_numpy(np.float64) for name in ("predicted_loss", "predicted_std", "measured_loss")
@@ -123,10 +121,18 @@ def prediction_data(run: Run) -> PredictionData:
         std_points=100 * std,
         measured_points=100 * measured,
         is_blind=is_blind,
-        rank_correlation=float(spearmanr(predicted[known], measured[known])[0]) if known.sum() > 2 else float("nan"),
+        rank_correlation=_rank_correlation(predicted[known], measured[known]),
         share_within_2_std=float(is_within[known].mean()) if known.any() else float("nan"),
         n_images=n_images,
     )
+
+
+def _rank_correlation(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> float:
+    from scipy.stats import spearmanr
+
+    if len(predicted) < 3 or np.ptp(predicted) == 0 or np.ptp(measured) == 0:
+        return float("nan")
+    return float(spearmanr(predicted, measured)[0])
 
 
 @dataclass(frozen=True, eq=False)

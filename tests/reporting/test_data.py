@@ -1,5 +1,7 @@
 """dse.reporting.data: the numbers behind the picture."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from dse.errors import RunError
 from dse.reporting.data import finetuned_data, front_data, points_data, prediction_data, tolerance_data
 from dse.runs.operating_points import choose_operating_points
 from dse.runs.point_set import PointSettings
+from dse.runs.results import open_run
 from dse.runs.runner import run
 from dse.testing.fakes import FakeEvaluator, use_fakes
 from dse.testing.tiny import tiny_tolerances
@@ -98,3 +101,9 @@ def test_fine_tuned_points_lose_against_the_exact_network_of_their_images():
     np.testing.assert_allclose([data.lost_low[0], data.lost_points[0], data.lost_high[0]], [-5, 5, 10])
     assert data.title == "digits_cnn, digits (top 5), fine-tuned"
     assert data.n_images_report == 77
+
+
+def test_predictions_of_losses_that_are_all_alike():
+    stored = open_run(Path(__file__).resolve().parents[1] / "assets" / "run_format_2")
+    stored.__dict__["predictions"] = stored.predictions.assign(batch=1, is_complete=True, measured_loss=0.0)
+    assert np.isnan(prediction_data(stored).rank_correlation)
