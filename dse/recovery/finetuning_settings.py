@@ -34,6 +34,9 @@ class FinetuningSettings:
             the errors of the design; 0: none. See `dse.recovery.hardening`.
         noise_scale: of this noise, relative to the errors.
         noise_learning_rate: as `learning_rate`, in these passes.
+
+    >>> FinetuningSettings(epochs=1).gradient
+    'linear'
     """
 
     epochs: int = 3

@@ -220,6 +220,9 @@ class FinetunedPoints:
     options: FinetuneOptions
     table: pd.DataFrame
 
+    def __repr__(self) -> str:
+        return f"FinetunedPoints({str(self.path)!r}, {len(self.table)} points)"
+
     def _repr_html_(self) -> str:
         from dse.runs.notebook import finetuned_html
 

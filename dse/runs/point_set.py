@@ -210,6 +210,9 @@ class PointSet:
     assignments: tuple[tuple[str, ...], ...]
     record: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return f"PointSet({str(self.path)!r}, {len(self.table)} points of {len(self.multipliers)} multipliers)"
+
     def _repr_html_(self) -> str:
         from dse.runs.notebook import points_html
 

@@ -55,6 +55,9 @@ class Collection:
     attainment: pd.DataFrame
     n_unfinished: int
 
+    def __repr__(self) -> str:
+        return f"Collection({len(self.runs)} runs, {len(self.fronts)} points)"
+
     def _repr_html_(self) -> str:
         from dse.runs.notebook import collection_html
 
