@@ -117,6 +117,24 @@ def test_neuron_shares():
             parse_config(f"[search]\nneuron_shares = {wrong}")
 
 
+def test_objectives_and_pruning():
+    config = parse_config('[search]\nobjectives = ["memory", "accuracy", "energy"]\n[pruning]\nsparsity_levels = [50]')
+    assert config.search.objectives == ("energy", "accuracy", "memory")
+    assert config.pruning.sparsity_levels == (50,)
+    assert RunConfig().search.objectives == ("energy", "accuracy")
+    for wrong in ('["energy"]', '["accuracy", "memory"]', '["energy", "energy"]', '["energy", "accuracy", "size"]'):
+        with pytest.raises(ConfigError, match=r"\[search\] objectives.*expected energy and accuracy, or"):
+            parse_config(f"[search]\nobjectives = {wrong}")
+    for wrong in ("sparsity_levels = [100]", "sparsity_levels = [-1]", 'zero_weights = "free"', 'structure = "rows"'):
+        with pytest.raises(ConfigError, match=r"\[pruning\] .*expected"):
+            parse_config(f"[pruning]\n{wrong}")
+
+
+def test_runs_without_pruning_keep_their_names():
+    for text in ('[search]\nobjectives = ["energy", "accuracy", "memory"]', "[pruning]\nsparsity_levels = [50]"):
+        assert default_run_name(parse_config(text)) != default_run_name(RunConfig())
+
+
 def test_runs_without_neuron_shares_keep_their_names():
     plain, shared = RunConfig(), parse_config("[search]\nneuron_shares = [50]")
     assert default_run_name(plain) == "digits_cnn-digits-dde13ac4"

@@ -126,6 +126,27 @@ def test_evaluate_takes_names_and_objects(splits):
     assert dse.evaluate("digits_cnn", "digits", library="builtin", assignments=[], images=40).shape == (0,)
 
 
+def test_evaluate_prunes(tmp_path):
+    def evaluate(*assignments, **options):
+        return dse.evaluate("digits_cnn", "digits", library="builtin", assignments=assignments, images=100, **options)
+
+    run = dse.explore(
+        objectives=["energy", "accuracy", "memory"], sparsity_levels=[80], images=100, evaluations=8,
+        population_size=4, initial="random", surrogate=False, threads=1, out=tmp_path,
+    )  # fmt: skip
+    assert (run.path / "memory.png").read_bytes()[:4] == b"\x89PNG"
+    measured = run.evaluations.query("split == 'search' and n_images == 100").iloc[-2:]
+    assert measured["assignment"].str.contains("%80").all()
+    found = evaluate(*(text.split(";") for text in measured["assignment"]))
+    assert found.tolist() == measured["accuracy"].tolist()
+    assert evaluate("u8_exact%80")[0] < evaluate("u8_exact")[0]
+    assert evaluate("u8_trunc8%50")[0] != evaluate("u8_trunc8%50", zero_weights="multiplied")[0]
+    with pytest.raises(MultiplierError, match="did you mean 'u8_exact%80'"):
+        evaluate("u8_exat%80", "u8_exact%80")
+    with pytest.raises(ConfigError, match="without sparsity levels"):
+        evaluate("u8_exact", zero_weights="skipped")
+
+
 def test_evaluate_refuses(splits):
     def evaluate(assignments, data=splits, **options):
         return dse.evaluate("digits_cnn", data, library="builtin", assignments=assignments, **options)

@@ -4,7 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.errors import ConfigError
-from dse.quantization.affine import SCHEMES, choose_qparams_affine, dequantize_affine, quantize_affine, scheme_for
+from dse.quantization.affine import (
+    CENTER,
+    SCHEMES,
+    choose_qparams_affine,
+    choose_weight_qparams,
+    dequantize_affine,
+    quantize_affine,
+    scheme_for,
+)
 
 SCALES = st.one_of(st.integers(-12, 4).map(lambda e: 2.0**e), st.floats(1e-6, 1e3))
 
@@ -92,3 +100,22 @@ def test_scheme_fits_the_multipliers():
         scheme_for(False, "signed-symmetric")
     with pytest.raises(ConfigError, match="did you mean 'signed-symmetric'"):
         scheme_for(True, "signed-symetric")
+
+
+def test_centered_weights_fit_int8_less_their_zero_code():
+    scheme = SCHEMES["unsigned-centered"]
+    assert scheme_for(False, "unsigned-centered") is scheme
+    low, high = torch.tensor([-1.0, -0.2, 0.0, -3.0]), torch.tensor([0.3, 0.9, 2.0, 0.0])
+    scale, zero_point = choose_weight_qparams(low, high, scheme)
+    assert zero_point.tolist() == [CENTER] * 4
+    for end in (low, high):
+        codes = quantize_affine(end, scale, zero_point, scheme.dtype).to(torch.int64) - zero_point
+        assert codes.abs().max() <= 127
+        assert (codes * scale - end).abs().max() <= 1e-6 + float(scale.max()) / 2
+    assert torch.equal(scale, choose_weight_qparams(low, high, SCHEMES["signed-symmetric"])[0])
+    activations = choose_qparams_affine(low, high, scheme)
+    assert all(map(torch.equal, activations, choose_qparams_affine(low, high, SCHEMES["unsigned-affine"])))
+    weights = choose_weight_qparams(low, high, SCHEMES["unsigned-affine"])
+    assert all(map(torch.equal, weights, activations))
+    with pytest.raises(ConfigError, match="does not fit signed"):
+        scheme_for(True, "unsigned-centered")
