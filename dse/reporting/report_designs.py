@@ -34,7 +34,8 @@ class Designs:
         missing: why there is no front; empty where there is one.
         notes: what could not be read.
         exact_accuracy: of the exact network, on the images of the front; NaN where unknown.
-        memory: where it is an objective, that of the front's points; percent of int8 without pruning.
+        memory: where it is an objective, what the front's points save, percent of int8 without
+            pruning.
     """
 
     series: list[Section]
@@ -84,7 +85,7 @@ def designs_of(run: Run) -> Designs:
 def _memory(run: Run, front: pd.DataFrame) -> Section | None:
     if "memory" not in run.objectives or "memory_rel" not in front:
         return None
-    return {"memory_pct": numbers(100 * front["memory_rel"], 3)}
+    return {"saved_pct": numbers(100 * (1 - front["memory_rel"]), 3)}
 
 
 def _why_no_front(run: Run) -> str:

@@ -39,7 +39,7 @@ def comparison(found: Sequence[FoundRun]) -> Section:
         "caption": (
             "Hypervolume: area between a front, on the report images, and the point of 110 % energy and no right "
             "answer; one reference point for all runs, higher is better. Saved: most energy saved by a point that "
-            "loses at most so many percentage points of accuracy. Evaluations: in designs measured on all search images."
+            "loses at most so many percentage points. Evaluations: in designs measured on all search images."
         ),
         "columns": [{"title": title, "is_text": title in ("run", "state")} for title in columns],
         "rows": [_row(each, figures.get(each.name)) for each in found],

@@ -222,15 +222,3 @@ def test_large_fronts_are_quick(tmp_path):
     data = layers_data(found)
     assert time.perf_counter() - begin < 0.5
     np.testing.assert_array_equal(data.energy_rel, chosen / 36)
-
-
-def test_pruned_layers_cost_what_is_multiplied(tmp_path):
-    pruned = dse.explore(
-        population_size=4, generations=1, images=40, report_images=40, out=tmp_path / "r",
-        objectives=["energy", "accuracy", "memory"], initial="random", surrogate=False, racing=False,
-    )  # fmt: skip
-    data, library = layers_data(pruned), library_data(pruned)
-    for row, point in enumerate(data.points):
-        np.testing.assert_allclose(data.energy_rel[row], pruned.assignment(int(point))["energy_rel"])
-    assert not any("%" in name for name in library.names)
-    assert library.n_uses.sum() == len(data.points) * len(data.layers)

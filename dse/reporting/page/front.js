@@ -1,6 +1,7 @@
 // The front, and what lies on it besides.
 const LOSS_MARGIN = 1.5; // dominated designs that lost far more are cut off: they would squeeze the front into a line
 const MOST_LOST_POINTS = 15; // a front that loses more is shown up to here at first
+const DENSE = 150; // points: more are drawn smaller, and their intervals fainter
 const BARS_AT_MOST = 3; // runs: more intervals on one another cannot be told apart
 
 function hoverTexts(run, series) {
@@ -27,14 +28,14 @@ function bars(series, chosen, shade) {
 /** A trace of some points of a series; clicks find their way back by `meta` and `customdata`. */
 function pointsTrace(runNumber, seriesNumber, chosen, { name, shade, symbol, hasBars, size, mode }) {
   const run = report.runs[runNumber], series = run.designs[seriesNumber];
-  const hover = hoverTexts(run, series);
+  const hover = hoverTexts(run, series), isDense = chosen.length > DENSE;
   return {
     type: "scatter", mode: mode || "markers", name: plain(shortened(name, 70)), meta: { run: runNumber, series: seriesNumber },
     x: chosen.map((k) => series.saved[k]), y: chosen.map((k) => series.lost[k]), customdata: chosen,
     hovertext: chosen.map((k) => hover[k]), hovertemplate: "%{hovertext}<extra></extra>",
-    marker: { size: size || 8, color: shade, symbol: symbol || "circle", line: { width: 1, color: color("page") } },
+    marker: { size: isDense ? 5 : size || 8, color: shade, symbol: symbol || "circle", line: { width: isDense ? 0 : 1, color: color("page") } },
     line: { color: shade, width: 1, dash: "dot" },
-    ...(hasBars && series.low ? { error_y: bars(series, chosen, shade) } : {}),
+    ...(hasBars && series.low ? { error_y: bars(series, chosen, isDense ? faint(shade, 0.35) : shade) } : {}),
   };
 }
 

@@ -115,7 +115,7 @@ function tickPositions(n, most) {
 function heatmapShapes() {
   if (view.series !== 0) return [];
   const at = ascending(frontOf(shownRun())).indexOf(view.point);
-  const line = { color: "#d55e00", width: 3 };
+  const line = { color: "#d55e00", width: frontOf(shownRun()).saved.length > 120 ? 1.5 : 3 };
   return [{ type: "rect", xref: "x", yref: "paper", x0: at - 0.5, x1: at + 0.5, y0: 0, y1: 1, line }];
 }
 

@@ -1,5 +1,5 @@
 // Three objectives: energy, accuracy and memory, in two projections beside the front, and in space where WebGL works.
-const MEMORY = "memory of the weights (% of dense int8)";
+const MEMORY = "memory of the weights saved (%)";
 
 function hasWebGl() {
   try { return Boolean(document.createElement("canvas").getContext("webgl")); } catch { return false; }
@@ -9,11 +9,11 @@ function hasWebGl() {
 function projection(data, x, y, shade, title) {
   const series = frontOf(shownRun()), all = ascending(series);
   const hover = hoverTexts(shownRun(), series);
-  const values = { saved: series.saved, lost: series.lost, memory: data.memory_pct };
+  const values = { saved: series.saved, lost: series.lost, memory: data.saved_pct };
   return {
     type: "scatter", mode: "markers", customdata: all, meta: { run: view.run, series: 0 }, showlegend: false,
     x: all.map((k) => values[x][k]), y: all.map((k) => values[y][k]),
-    hovertext: all.map((k) => `${hover[k]}<br>memory ${fixed(data.memory_pct[k], 1)} % of dense int8`), hovertemplate: "%{hovertext}<extra></extra>",
+    hovertext: all.map((k) => `${hover[k]}<br>saves ${fixed(data.saved_pct[k], 1)} % of the memory`), hovertemplate: "%{hovertext}<extra></extra>",
     marker: {
       size: 9, color: all.map((k) => values[shade][k]), colorscale: "Cividis", reversescale: shade !== "saved", showscale: true,
       colorbar: { title: { text: title, side: "right" }, thickness: 12 }, line: { width: 1, color: color("page") },
@@ -34,12 +34,12 @@ function drawMemory() {
   const series = frontOf(shownRun()), k = view.point, isFront = view.series === 0;
   const ring = (x, y) => (isFront ? [ringAt(x, y)] : []);
   const answer = ({ data: trace, customdata }) => { if (trace.meta) select(view.run, 0, customdata); };
-  caption("memory", "Memory of the weights is the third objective: a point that looks beaten in energy and accuracy may need less of it. Each picture shows two "
+  caption("memory", "Memory of the weights, saved against dense int8, is the third objective: a point that looks beaten in energy and accuracy may need less of it. Each picture shows two "
     + "objectives, and the third as color; in all, the upper right is best. Click a point to select it.");
-  const memory = axis(MEMORY, { autorange: "reversed" });
-  draw("memory-energy-plot", [projection(data, "saved", "memory", "lost", "accuracy lost (points)"), ...ring(series.saved[k], data.memory_pct[k])],
+  const memory = axis(MEMORY, {});
+  draw("memory-energy-plot", [projection(data, "saved", "memory", "lost", "accuracy lost (points)"), ...ring(series.saved[k], data.saved_pct[k])],
     layoutOf({ xaxis: axis(SAVED), yaxis: memory, height: 400 }), answer);
-  draw("memory-accuracy-plot", [projection(data, "memory", "lost", "saved", "energy saved (%)"), ...ring(data.memory_pct[k], series.lost[k])],
+  draw("memory-accuracy-plot", [projection(data, "memory", "lost", "saved", "energy saved (%)"), ...ring(data.saved_pct[k], series.lost[k])],
     layoutOf({ xaxis: memory, yaxis: axis(LOST, { range: lossRange() }), height: 400 }), answer);
   drawSpace(data, answer);
 }
@@ -56,14 +56,14 @@ function drawSpace(data, answer) {
   });
   const trace = {
     type: "scatter3d", mode: "markers", customdata: shown, meta: { run: view.run, series: 0 }, x: shown.map((k) => series.saved[k]),
-    y: shown.map((k) => data.memory_pct[k]), z: shown.map((k) => series.lost[k]), hovertext: shown.map((k) => hover[k]),
+    y: shown.map((k) => data.saved_pct[k]), z: shown.map((k) => series.lost[k]), hovertext: shown.map((k) => hover[k]),
     hovertemplate: "%{hovertext}<extra></extra>", showlegend: false,
     marker: { size: 5, color: shown.map((k) => series.lost[k]), colorscale: "Cividis", reversescale: true, line: { width: 1, color: color("page") } },
   };
   draw("memory-plot", [trace], layoutOf({
     height: isPhone() ? 380 : 520, margin: { l: 0, r: 0, t: 0, b: 0 },
     scene: {
-      xaxis: side("energy saved (%)"), yaxis: side("memory (%)", { autorange: "reversed" }), zaxis: side("lost (points)", { autorange: "reversed" }),
+      xaxis: side("energy saved (%)"), yaxis: side("memory saved (%)"), zaxis: side("lost (points)", { autorange: "reversed" }),
       camera: { eye: { x: 1.5, y: -1.6, z: 0.7 } },
     },
   }), answer);
