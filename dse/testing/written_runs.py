@@ -69,7 +69,8 @@ def _manifest(layers: Sequence[str], multipliers: Sequence[str], rng: np.random.
     return Manifest(
         hashes={name: f"{number:064x}" for number, name in enumerate(("network", "report images", "library"))},
         layers=tuple(
-            {"name": name, "kind": "conv2d", "n_multiplications": int(n)} for name, n in zip(layers, counts, strict=True)
+            {"name": name, "kind": "conv2d", "n_multiplications": n}
+            for name, n in zip(layers, counts.tolist(), strict=True)
         ),
         multipliers=tuple(
             {"name": name, "energy_rel": float(e), "key": "k", "mae_pct": float(3 * (1 - e) ** 3)}
