@@ -8,6 +8,7 @@ import pytest
 
 import dse
 from dse.api import sweeps as api_sweeps
+from dse.errors import DseError
 from dse.runs.journal import read_journal
 from dse.runs.run_status import status_table
 
@@ -59,6 +60,23 @@ def test_they_are_collected(run, tmp_path):
     table = pd.read_csv(tmp_path / "collected" / "collected.csv")
     assert len(table) == len(run.front)
     assert found is not None
+
+
+@pytest.mark.parametrize(
+    "kind", ["front", "progress", "attainment", "layers", "energy", "library", "predictions", "tolerances"]
+)
+def test_they_are_drawn(run, kind):
+    if kind in ("predictions", "tolerances") and not (run.path / f"{kind}.csv").exists():
+        with pytest.raises(DseError, match="expected"):
+            dse.plot(run, kind=kind)
+        return
+    assert len(dse.plot(run, kind=kind).table) > 0
+
+
+def test_they_are_compared():
+    found = dse.compare(RUNS[0])
+    assert found.groups["n_images_median"].iloc[0] > 0
+    assert len(found.tests) == len(found.standings) == 0
 
 
 def test_a_repeated_command_returns_them(run, monkeypatch):

@@ -36,7 +36,8 @@ def plot(
         kind: `front` (of one run, or of several over each other), `progress` (hypervolume over what was spent),
             `attainment` (what half of the runs of a group reach), `layers` (energy of every layer in every point),
             `energy` (share of each layer before and after), `library` (error against energy, used multipliers marked),
-            `predictions` (against measurements), `tolerances`, `points` or `finetuned`. By default what suits.
+            `predictions` (against measurements), `tolerances`, `points`, `finetuned`, or `memory` (where it is an
+            objective; in two columns). By default what suits.
         out: where it is written; PDF, SVG or PNG by its ending, the same bytes for the same picture.
         data: a CSV file for the numbers behind it.
         width: `one` (3.5 inches) or `two` columns (7.16 inches), or inches.

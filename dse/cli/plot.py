@@ -25,6 +25,7 @@ class Kind(StrEnum):
     tolerances = "tolerances"
     points = "points"
     finetuned = "finetuned"
+    memory = "memory"
 
 
 class Spent(StrEnum):

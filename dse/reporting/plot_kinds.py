@@ -287,6 +287,21 @@ def _finetuned(wanted: Wanted) -> Drawing:
     return Drawing(_columns(data, names), lambda ax: finetuned(data, ax), plain_height)
 
 
+def _memory(wanted: Wanted) -> Drawing:
+    from dse.reporting.memory_data import memory_front_data
+    from dse.reporting.pictures.memory import NARROW, memory_front, memory_table
+
+    data = memory_front_data(_one_run(wanted, "memory"))
+
+    def on_axes(ax: "Axes") -> "Axes":
+        raise ConfigError("a picture of kind memory has several panels: leave out ax")
+
+    return Drawing(
+        memory_table(data), on_axes, lambda width: 2.1 * width if width < NARROW else 0.85 * width,
+        lambda figure: memory_front(data, figure),
+    )  # fmt: skip
+
+
 def _one_path(wanted: Wanted, kind: str, what: str) -> str | Path:
     if len(wanted.paths) != 1:
         raise RunError(f"a picture of kind {kind} shows one directory of {what}: {len(wanted.paths)} are given")
@@ -308,5 +323,6 @@ KINDS: Mapping[str, Callable[[Wanted], Drawing]] = {
     "tolerances": _tolerances,
     "points": _points,
     "finetuned": _finetuned,
+    "memory": _memory,
 }
 """By name: what reads the data of a picture."""

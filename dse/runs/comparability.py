@@ -43,6 +43,7 @@ def comparability(runs: Mapping[str, Run]) -> Comparability:
         _differing(runs, "quantized networks", lambda run: run.manifest.hashes.get("network"), _exact_accuracy),
         _differing(runs, "search images", lambda run: run.manifest.hashes.get("search images"), _n_search_images),
         _differing(runs, "libraries", lambda run: run.manifest.hashes.get("library"), _library),
+        _differing(runs, "objectives", lambda run: run.config.search.objectives, _objectives),
         _differing(runs, "accelerators", lambda run: run.config.accelerator.kind, _accelerator),
     )
     return Comparability(tuple(text for text in obstacles if text), tuple(text for text in notes if text))
@@ -100,6 +101,10 @@ def _exact_accuracy(run: Run) -> str:
 
 def _library(run: Run) -> str:
     return f"{len(run.manifest.multipliers)} choices of {run.config.library.path}"
+
+
+def _objectives(run: Run) -> str:
+    return ", ".join(run.config.search.objectives)
 
 
 def _accelerator(run: Run) -> str:

@@ -112,7 +112,13 @@ def compare_runs(paths: Sequence[str | Path], *, losses: Sequence[float] = LOSSE
         tests=tests,
         ahead=_ahead(standings),
         standings=_standings(standings),
-        notes=(*_few_seeds(table, tests), *found.notes, *_unfinished(unfinished), *_unlike_budgets(table)),
+        notes=(
+            *_few_seeds(table, tests),
+            *found.notes,
+            *_memory_is_left_out(runs),
+            *_unfinished(unfinished),
+            *_unlike_budgets(table),
+        ),
         losses=losses,
         collection=collected,
     )
@@ -220,6 +226,12 @@ def _few_seeds(runs: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
 
 def _has(names: Sequence[str]) -> str:
     return "has" if len(names) == 1 else "have"
+
+
+def _memory_is_left_out(runs: dict[str, Run]) -> list[str]:
+    if not any("memory" in run.config.search.objectives for run in runs.values()):
+        return []
+    return ["memory is an objective of some runs: hypervolumes and savings here are of energy and accuracy alone"]
 
 
 def _unfinished(unfinished: Sequence[FoundRun]) -> list[str]:

@@ -20,6 +20,10 @@ from dse.runs.recorded_sparsity import RecordedSparsity, recorded_sparsity
 from dse.runs.sparsity import has_memory
 from dse.runs.store import RunDirectory
 
+GENERATIONS = ("n_gen", "n_eval", "hypervolume", "best_energy_rel", "time_s")
+PREDICTIONS = ("batch", "predicted_loss", "predicted_std", "measured_loss", "is_complete", "assignment")
+"""Columns that every version wrote."""
+
 
 def open_run(path: str | Path) -> "Run":
     """Opens a run directory for reading; it may still be running.
@@ -118,7 +122,7 @@ class Run:
         """Progress of the search: n_gen, n_eval, n_new, n_images, hypervolume, best_energy_rel, time_s, ..."""
         if not self.directory.generations.exists():
             raise RunError(f"{self.path} has no generations yet. Repeat its `dse explore` command to continue it")
-        return read_run_table(self.directory.generations, ("n_gen", "n_eval", "hypervolume"))
+        return read_run_table(self.directory.generations, GENERATIONS)
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -129,7 +133,7 @@ class Run:
         """
         if not self.directory.predictions.exists():
             raise RunError(f"{self.path} has no predictions: expected a finished search with search.surrogate = true")
-        return read_run_table(self.directory.predictions, ("batch", "predicted_loss", "assignment"))
+        return read_run_table(self.directory.predictions, PREDICTIONS)
 
     @property
     def has_finetuned(self) -> bool:

@@ -16,7 +16,7 @@ from dse.reporting.plot_kinds import KINDS
 from dse.runs.runner import run
 from dse.testing.fakes import FakeEvaluator, use_fakes
 
-RUN_KINDS = [kind for kind in KINDS if kind not in ("points", "finetuned")]
+RUN_KINDS = [kind for kind in KINDS if kind not in ("points", "finetuned", "memory")]
 
 
 @pytest.fixture(scope="module")

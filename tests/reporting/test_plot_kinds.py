@@ -151,6 +151,11 @@ def test_fine_tuned_points(folder):
     assert default_kind([path]) == "finetuned"
 
 
+def test_memory_is_refused_where_it_is_unknown(folder):
+    with pytest.raises(RunError, match="does not know the memory of its weights"):
+        make_drawing("memory", Wanted((folder / "long" / "s0",)))
+
+
 @pytest.mark.parametrize(
     ("saved", "lost", "point"),
     [([80, 60, 40, 0], [9, 0.9, 0.1, 0], 1), ([80, 60, 0], [9, 5, 0], 1), ([0], [0], 0)],

@@ -56,6 +56,11 @@ def test_obstacles(pair, edit, config, message):
     [
         (lambda r: r["hashes"].update(network="x"), {}, "different quantized networks: exact accuracy 95.00 % (a)"),
         (lambda r: r["hashes"].update(library="x"), {}, "different libraries: 5 choices of builtin (a); 5 choices of"),
+        (
+            lambda r: None,
+            {"search": "objectives = ['energy', 'accuracy', 'memory']"},
+            "different objectives: energy, acc",
+        ),
         (lambda r: None, {"accelerator": "kind = 'tiles:2'"}, "different accelerators: free (a); tiles:2 (b)"),
     ],
 )

@@ -108,6 +108,15 @@ def test_few_seeds_are_told(folder):
     assert "with 3 and 3 seeds no difference can be significant, the smallest possible p is 0.1" in three.notes[0]
 
 
+def test_memory_is_left_out_and_that_is_said(folder, tmp_path):
+    for file in (folder / "long" / "s0").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    text = (tmp_path / "resolved.toml").read_text()
+    text = text.replace('objectives = ["energy", "accuracy"]', 'objectives = ["energy", "accuracy", "memory"]')
+    (tmp_path / "resolved.toml").write_text(text)
+    assert any("of energy and accuracy alone" in note for note in compare_runs([tmp_path]).notes)
+
+
 def test_one_run_alone(folder):
     found = compare_runs([folder / "long" / "s0"])
     assert found.groups["group"].tolist() == ["s0"]

@@ -94,6 +94,41 @@ def name_layers(axis: "Axis", layers: Sequence[str], *, length_inches: float) ->
     axis.set_ticks(places, [layers[place] for place in places], rotation=rotation, fontsize="small")
 
 
+def name_points(ax: "Axes", points: NDArray[np.float64], names: Sequence[str]) -> None:
+    """Writes names beside points, each where it lies on no other point or name and within the axes, or not at all.
+
+    Args:
+        ax: with its scales and limits set; where the names end up is estimated from the size of the figure.
+        points: float64 [n, 2].
+        names: one each, the most important first.
+    """
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=1.5, foreground="white")]  # names may lie on other points
+    inches = np.array([ax.figure.get_figwidth() - 0.8, ax.figure.get_figheight() - 1.0])
+    places = (ax.transScale + ax.transLimits).transform(points) * inches
+    taken: list[tuple[float, float, float, float]] = []
+    for name, point, (x, y) in zip(names, points, places, strict=True):
+        width = CHARACTER_INCHES * len(name)
+        for side, above in ((1, 1), (-1, -1), (1, -1), (-1, 1)):
+            left, bottom = x + (0.07 if side > 0 else -0.07 - width), y + (0.05 if above > 0 else -0.05 - LINE_INCHES)
+            box = (left, bottom, left + width, bottom + LINE_INCHES)
+            is_inside = left >= 0 and bottom >= 0 and box[2] <= inches[0] and box[3] <= inches[1]
+            others = [*taken, *np.column_stack([places - 0.06, places + 0.06])]
+            if is_inside and not any(_overlap(box, other) for other in others):
+                taken.append(box)
+                ax.annotate(
+                    name, point, xytext=(5 * side, 4 * above), textcoords="offset points", fontsize="small",
+                    ha="left" if side > 0 else "right", va="bottom" if above > 0 else "top", path_effects=halo,
+                )  # fmt: skip
+                break
+
+
+def _overlap(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Of boxes: left, bottom, right, top."""
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
+
+
 def staircase(corners: NDArray[np.float64], bottom: float) -> NDArray[np.float64]:
     """Corners joined by steps, float64 [n, 2], from the most energy saved at the largest loss to none saved.
 

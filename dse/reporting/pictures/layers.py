@@ -41,7 +41,7 @@ def layers(data: LayersData, ax: "Axes | None" = None) -> "Axes":
     ax.set_xticks(shown, [_tick(data, column) for column in shown])
     ax.set_xlabel("points of the front: energy saved (%)\nand accuracy lost (percentage points)")
     bar = ax.figure.colorbar(image, ax=ax, pad=0.02, aspect=30)
-    bar.set_label("energy of a multiplication (exact = 1)")
+    bar.set_label("energy (exact = 1)")
     bar.outline.set_linewidth(0.4)
     ax.set_title(data.title, fontsize="medium")
     return ax

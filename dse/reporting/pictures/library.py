@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dse.errors import RunError
-from dse.reporting.pictures.canvas import add_grid, new_axes
+from dse.reporting.pictures.canvas import add_grid, name_points, new_axes
 from dse.reporting.pictures.style import FRONT_COLOR
 from dse.reporting.run_data import LibraryData
 
@@ -55,8 +55,8 @@ def library(data: LibraryData, ax: "Axes | None" = None) -> "Axes":
     if len(positive):
         ax.set_yscale("symlog", linthresh=float(positive.min()), linscale=0.8)
         ax.set_ylim(-0.3 * float(positive.min()), 2.5 * float(positive.max()))
-    _name_most_used(data, used, ax)
     ax.set_xlim(-0.04 * float(data.energy_rel[known].max()), 1.06 * float(data.energy_rel[known].max()))
+    _name_most_used(data, used, ax)
     ax.set_xlabel("energy of a multiplication (exact = 1)")
     ax.set_ylabel("mean absolute error (% of $2^{16}$)")
     front = f"{int(data.is_used.sum())} of {len(data.names)} multipliers used on the front"
@@ -67,17 +67,10 @@ def library(data: LibraryData, ax: "Axes | None" = None) -> "Axes":
 
 
 def _name_most_used(data: LibraryData, used: np.ndarray, ax: "Axes") -> None:
-    from matplotlib.patheffects import withStroke
-
-    halo = [withStroke(linewidth=1.5, foreground="white")]  # names may lie on circles
+    """The more often used, the sooner named; later names that would lie on earlier ones are left out."""
     order = np.argsort(-data.n_uses, kind="stable")
     chosen = [i for i in order if used[i]][:N_NAMED]
-    for place, i in enumerate(sorted(chosen, key=lambda i: data.energy_rel[i])):
-        offset, side = ((5, 4), "left") if place % 2 == 0 else ((-5, -9), "right")  # neighbors may be close
-        ax.annotate(
-            data.names[i], (data.energy_rel[i], data.mae_pct[i]), xytext=offset, textcoords="offset points",
-            ha=side, fontsize="small", path_effects=halo,
-        )  # fmt: skip
+    name_points(ax, np.column_stack([data.energy_rel, data.mae_pct])[chosen], [data.names[i] for i in chosen])
 
 
 def library_table(data: LibraryData) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from dse.reporting.memory_data import BOUNDS_POINTS, MemoryFrontData, Projection
 from dse.reporting.pictures.canvas import add_grid, png_bytes
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIZE = (10, 8)
-"""Inches."""
+SIZE, NARROW = (10, 8), 5.0
+"""Inches; in a narrow figure a view in space is too small to read."""
 
 LABELS = {
     "energy": "multiplication energy saved (%)",
@@ -23,22 +24,37 @@ LABELS = {
 _VIEW = {"elev": 22, "azim": -125}
 
 
-def memory_front(data: MemoryFrontData) -> "Figure":
+def memory_front(data: MemoryFrontData, figure: "Figure | None" = None) -> "Figure":
     """Draws a front of three objectives and its three projections; better is up, and to the right.
 
     Points that two objectives alone would not have are pale there: they are on the front for the third one. Energy is
     seen against memory among points that lose little: else one cheap design that has collapsed beats all others.
+
+    Args:
+        data: what to draw.
+        figure: an empty one; in a narrow one the projections alone stand below each other.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=SIZE, dpi=150, layout="constrained")
-    _in_space(data, figure.add_subplot(2, 2, 1, projection="3d"))
-    for place, projection in enumerate(data.projections, start=2):
+    figure = figure or Figure(figsize=SIZE, dpi=150, layout="constrained")
+    is_narrow = figure.get_figwidth() < NARROW
+    rows, columns = (len(data.projections), 1) if is_narrow else (2, 2)
+    if not is_narrow:
+        _in_space(data, figure.add_subplot(rows, columns, 1, projection="3d"))
+    for place, projection in enumerate(data.projections, start=1 if is_narrow else 2):
         draw = _projection if projection.y == "loss" else _bounded
-        draw(data, projection, figure.add_subplot(2, 2, place))
+        draw(data, projection, figure.add_subplot(rows, columns, place))
     kib = data.dense_bytes / 1024
     figure.suptitle(f"{data.title}\nweights of {kib:,.1f} KiB in int8, report images", fontsize="medium")
     return figure
+
+
+def memory_table(data: MemoryFrontData) -> pd.DataFrame:
+    """One row a point."""
+    names = ("energy_saved_pct", "accuracy_lost_points", "lost_low", "lost_high", "memory_bytes", "memory_saved_pct")
+    return pd.DataFrame(
+        {"point": data.points, **{name: getattr(data, name) for name in names}, "is_exact": data.is_exact}
+    )
 
 
 def memory_front_png(data: MemoryFrontData) -> bytes:

@@ -2,10 +2,11 @@
 
 import sys
 
+import numpy as np
 import pytest
 
 from dse.errors import ConfigError
-from dse.reporting.pictures.canvas import FORMATS, format_of, name_layers, new_axes, picture_bytes
+from dse.reporting.pictures.canvas import FORMATS, format_of, name_layers, name_points, new_axes, picture_bytes
 from dse.reporting.pictures.style import styled
 
 
@@ -55,3 +56,14 @@ def test_as_many_names_as_there_is_room_for():
     assert [text.get_text() for text in ax.get_yticklabels()] == layers[::5]
     name_layers(ax.xaxis, layers[:3], length_inches=2.5)
     assert [text.get_rotation() for text in ax.get_xticklabels()] == [90, 90, 90]
+
+
+def test_names_do_not_lie_on_each_other():
+    ax = new_axes((3.5, 2.5))
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    name_points(ax, np.array([[0.5, 0.5]] * 9 + [[0.99, 0.1]]), [f"name{i}" for i in range(9)] + ["edge"])
+    ax.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert [text.get_text() for text in ax.texts] == ["name0", "name1", "name2", "name3", "edge"]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert boxes[-1].x1 < ax.get_window_extent().x1
