@@ -41,12 +41,14 @@ class Description:
         preprocessing: of its images, see `dse.datasets.preprocessing`.
         points: a name for every operating point.
         accuracies: of every point, where it is known.
+        energies_rel: of every point; `None` where it follows from the multipliers, as with all weights it does.
     """
 
     network: str
     preprocessing: str
     points: tuple[str, ...]
     accuracies: tuple[AccuracyRecord | None, ...]
+    energies_rel: tuple[float, ...] | None = None
 
 
 def write_exported(
@@ -196,7 +198,9 @@ def _multipliers(model: SwitchableNetwork, used: list[int]) -> list[MultiplierRe
 def _points(model: SwitchableNetwork, used: list[int], description: Description) -> list[PointRecord]:
     assignments = np.stack([point.assignment for point in model.points])
     counts = [info.n_multiplications for info in model.network.layers]
-    energy = relative_energy(assignments, n_multiplications=counts, energy_rel=_energy_rel(model))
+    energy = description.energies_rel
+    if energy is None:
+        energy = relative_energy(assignments, n_multiplications=counts, energy_rel=_energy_rel(model))
     rows = zip(assignments, energy, description.points, description.accuracies, strict=True)
     return [
         PointRecord(

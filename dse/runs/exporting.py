@@ -172,6 +172,7 @@ def _tuned_accuracy(path: Path, table: pd.DataFrame) -> dict[str, NDArray[Any]]:
 def _write(source: _Source, prepared: Prepared, out: Path) -> tuple[Path, Path]:
     """Imports torch."""
     from dse.exported.writer import Description, write_exported
+    from dse.recovery.pruned_network import pruned_network
     from dse.recovery.switchable import SwitchableNetwork, switchable_network
     from dse.simulation.devices import CPU
 
@@ -184,6 +185,8 @@ def _write(source: _Source, prepared: Prepared, out: Path) -> tuple[Path, Path]:
                 f"{source.tuned} holds other points than {source.run.path}: fine-tune them again, or export with "
                 "--untuned"
             )
+    elif source.run.sparsity is not None:
+        model = pruned_network(bank, assignments[0], device=CPU)
     else:
         model = switchable_network(bank, assignments, device=CPU)  # as the export, with the same bits
     images = prepared.guide.calibration
@@ -192,6 +195,7 @@ def _write(source: _Source, prepared: Prepared, out: Path) -> tuple[Path, Path]:
         preprocessing=images.preprocessing.text,
         points=source.names,
         accuracies=_accuracies(source),
+        energies_rel=None if source.run.sparsity is None else tuple(source.table["energy_rel"].tolist()),
     )
     return write_exported(model, out, images.batch(0, CHECK_IMAGES), description=description)
 

@@ -36,6 +36,7 @@ from dse.runs.neuron_shares import check_whole_layers
 from dse.runs.preparation import Inputs, Prepared, check_objects, prepare, training_images
 from dse.runs.results import Run, open_run
 from dse.runs.runner import threads_for
+from dse.runs.sparsity import check_all_weights
 from dse.runs.store import SET_FILE, RunDirectory, RunLock
 
 TOP5_CLASSES = 10
@@ -176,6 +177,7 @@ def finetune_points(
         raise ConfigError(f"--threads is {threads}: expected at least 1")
     target = find_target(Path(path), points, assignments)
     check_whole_layers(target.config, target.run.path, "fine-tuning")
+    check_all_weights(target.config, target.run.path, "fine-tuning")
     check_objects(target.config, inputs, target.run.path, "dse.finetune")
     config = on_device(target.config, device)
     _check_device(config)

@@ -32,6 +32,7 @@ from dse.runs.neuron_shares import check_whole_layers
 from dse.runs.preparation import Inputs, Prepared, check_objects, prepare, training_images
 from dse.runs.results import Run, open_run
 from dse.runs.runner import threads_for
+from dse.runs.sparsity import check_all_weights
 from dse.runs.store import MATCHING_FILE, RunDirectory, RunLock, refuse_other_kinds, write_table
 from dse.search.matching import matched_assignments
 
@@ -136,6 +137,7 @@ def match_designs(
         raise ConfigError(f"--energy-saved {wanted}: expected percentages between 0 and 100, as 60,70,75")
     inputs, observer, opened = inputs or Inputs(), observer or SilentMatch(), open_run(run)
     check_whole_layers(opened.config, opened.path, "matching")
+    check_all_weights(opened.config, opened.path, "matching")
     check_objects(opened.config, inputs, opened.path, "dse.match")
     directory = MatchDirectory(Path(out) if out is not None else opened.path / FOLDER)
     refuse_other_kinds(directory.path, MATCHING_FILE)

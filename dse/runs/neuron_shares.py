@@ -15,7 +15,6 @@ from dse.cost.neuron_choices import NeuronChoices
 from dse.errors import ConfigError
 from dse.multipliers.library import Library
 from dse.runs.foreknowledge import ErrorPredictions, Guide, OnStep, Tolerances
-from dse.runs.sparsity import sparsity_levels
 
 if TYPE_CHECKING:
     from dse.runs.preparation import Loaded
@@ -40,7 +39,7 @@ def check_shares(config: RunConfig, library: Library) -> None:
 
 
 def check_whole_layers(config: RunConfig, path: object, what: str) -> None:
-    """Refuses a run with neuron shares or pruned layers for what knows one multiplier a layer, and all its weights.
+    """Refuses a run with neuron shares for what knows one multiplier a layer.
 
     Args:
         config: of the run.
@@ -48,13 +47,8 @@ def check_whole_layers(config: RunConfig, path: object, what: str) -> None:
         what: that is asked for, as "fine-tuning".
 
     Raises:
-        ConfigError: the run has neuron shares or sparsity levels.
+        ConfigError: the run has neuron shares.
     """
-    if sparsity_levels(config):
-        raise ConfigError(
-            f"{path} may prune layers (sparsity levels), and {what} knows layers with all their weights: expected a "
-            "run with objectives energy and accuracy, and without --sparsity-levels"
-        )
     if config.search.neuron_shares:
         raise ConfigError(
             f"{path} divides neurons of a layer between two multipliers (neuron_shares), and {what} knows one "

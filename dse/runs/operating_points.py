@@ -42,6 +42,7 @@ from dse.runs.point_set import (
 from dse.runs.preparation import Inputs, Prepared, check_objects, prepare
 from dse.runs.results import Run, open_run
 from dse.runs.runner import threads_for
+from dse.runs.sparsity import check_all_weights
 from dse.runs.store import RunDirectory, RunLock, write_table
 from dse.search.operating_points import Matching, require_distinct
 from dse.search.point_optimization import Refit
@@ -126,6 +127,7 @@ def choose_operating_points(
             "themselves, expected 'free'. Explore with --accelerator free first"
         )
     check_whole_layers(opened.config, opened.path, "a choice of operating points")
+    check_all_weights(opened.config, opened.path, "a choice of operating points")
     settings = settings.resolved(len(opened.manifest.multipliers))
     directory = PointsDirectory(Path(path) if path is not None else default_points_path(run, settings))
     directory.check(settings, opened.path)

@@ -85,6 +85,24 @@ def check_sparsity(config: RunConfig, library: Library) -> None:
     SparseChoices(library, levels, zero_weights=zero_weights(config))
 
 
+def check_all_weights(config: RunConfig, path: object, what: str) -> None:
+    """Refuses a run whose layers may be pruned for what knows layers with all their weights.
+
+    Args:
+        config: of the run.
+        path: of the run, for the message.
+        what: that is asked for, as "fine-tuning".
+
+    Raises:
+        ConfigError: the run has sparsity levels.
+    """
+    if sparsity_levels(config):
+        raise ConfigError(
+            f"{path} may prune layers (sparsity levels), and {what} knows layers with all their weights: expected a "
+            "run with objectives energy and accuracy, and without --sparsity-levels"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class SparseGuide:
     """A `Guide` for choices, by that for the multipliers.

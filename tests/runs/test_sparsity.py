@@ -6,6 +6,8 @@ import pytest
 from dse.config import load_config, parse_config
 from dse.cost.accelerators import Designs
 from dse.errors import ConfigError, RunError
+from dse.evaluation import hits
+from dse.exported.reader import load_exported
 from dse.objectives import reference_point
 from dse.pareto import hypervolume, nondominated
 from dse.runs.exporting import export_points
@@ -185,13 +187,30 @@ def test_damaged_manifests_are_told(finished, tmp_path):
 def test_what_knows_layers_with_all_weights_refuses(finished):
     asked = [
         lambda: finetune_points(finished.path, FinetuneOptions(), points=[0]),
-        lambda: export_points(finished.path, point=0),
         lambda: choose_operating_points(finished.path, PointSettings(n_multipliers=2, n_points=2)),
         lambda: match_designs(finished.path, [60.0]),
     ]
     for ask in asked:
         with pytest.raises(ConfigError, match="may prune layers.*all their weights"):
             ask()
+
+
+@pytest.mark.parametrize("options", [{}, {"pruning.zero_weights": "multiplied", "library.signed": True}])
+def test_exports_compute_what_was_measured(options, tmp_path):
+    """Also with sum compensation and weight tuning, through tables alone."""
+    if options:
+        options = options | {"library.include": ["s8_exact", "s8_trunc6", "s8_trunc8"]}
+    recovery = {"recovery.sum_compensation": True, "recovery.weight_tuning": "histogram"}
+    config = load_config(None, OPTIONS | options | recovery)
+    found = run(config, tmp_path / "run")
+    report = prepare(config, Inputs()).report_evaluator.split
+    points = found.front[found.front["sparsities"].str.contains("50|80")].iloc[-2:]
+    assert len(points)
+    for _, row in points.iterrows():
+        arrays = export_points(found.path, point=int(row["point"])).arrays
+        network = load_exported(arrays)
+        assert (hits(network(report.images), report.labels).double().mean()) == row["accuracy"]
+        assert network.document.points[0].energy_rel == pytest.approx(row["energy_rel"])
 
 
 @pytest.mark.parametrize(
