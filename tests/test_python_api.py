@@ -17,7 +17,7 @@ ELSEWHERE = {
 }
 """What the commands do whose names are those of packages."""
 
-AT_THE_TERMINAL = {"output_format", "live", "watch"}
+AT_THE_TERMINAL = {"output_format", "table", "live", "watch", "interval"}
 """Options of commands that say how things are shown; functions return tables, and take observers instead: `watch`."""
 
 CALLED_DIFFERENTLY = {
