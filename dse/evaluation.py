@@ -21,6 +21,7 @@ from dse.networks.prefixes import walk_prefixes
 from dse.networks.segments import SegmentedNetwork
 from dse.recovery.neurons import NeuronBank
 from dse.recovery.operators import OperatorBank, Recovery
+from dse.recovery.pruned import PrunedBank
 from dse.simulation.devices import CPU, find_device
 
 SIMULATION_VERSION = 1
@@ -36,14 +37,15 @@ class Evaluator:
     """Measures assignments on one split. Deterministic; equal fingerprints give equal accuracies.
 
     Args:
-        bank: the network's operators for every multiplier of a searchable library, or every choice of neurons.
+        bank: the network's operators for every multiplier of a searchable library, or for every choice of neurons or
+            of sparsity.
         split: labeled images.
         batch_size: images simulated at once; memory grows with it, results do not depend on it. By default as many as
             suit the device of the bank.
         top: an image is classified correctly where its label is among so many best classes, see `hits`.
     """
 
-    def __init__(self, bank: OperatorBank | NeuronBank, split: Split, *, batch_size: int | None = None, top: int = 1):
+    def __init__(self, bank: OperatorBank | NeuronBank | PrunedBank, split: Split, *, batch_size: int | None = None, top: int = 1):
         _check_labels(split, bank.network.n_classes)
         _check_top(top, bank.network.n_classes)
         self._bank, self._split, self._top = bank, split, top
@@ -55,7 +57,7 @@ class Evaluator:
         return {**self.__dict__, "_segmented": None}
 
     @property
-    def bank(self) -> OperatorBank | NeuronBank:
+    def bank(self) -> OperatorBank | NeuronBank | PrunedBank:
         """The operators, with the calibration codes they were fitted on."""
         return self._bank
 
@@ -105,7 +107,7 @@ class Evaluator:
         other._segmented = self._segments()
         return other
 
-    def with_bank(self, bank: OperatorBank | NeuronBank) -> "Evaluator":
+    def with_bank(self, bank: OperatorBank | NeuronBank | PrunedBank) -> "Evaluator":
         """The same images through other operators of the same network."""
         other = Evaluator(bank, self._split, batch_size=self._batch_size, top=self._top)
         other._segmented = self._segmented

@@ -7,7 +7,6 @@ operator computes, bit for bit.
 
 import dataclasses
 import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,8 @@ from dse.cost.neuron_choices import NeuronChoices
 from dse.errors import ShapeError
 from dse.networks.convert import IntegerNetwork
 from dse.networks.layers import LayerOperator
-from dse.recovery.operators import MEMORY_BYTES, OperatorBank, OperatorParameters, Recovery
+from dse.recovery.operators import OperatorBank, OperatorParameters, Recovery
+from dse.recovery.packed_operators import MEMORY_BYTES, PackedOperators
 from dse.simulation.channels import prepare_channels
 
 
@@ -85,20 +85,7 @@ class NeuronBank:
     ):
         self.bank = bank
         self.library = RankedChoices(choices, _checked(rankings, bank.network))
-        self._memory_bytes = memory_bytes
-        self._clear_packed()
-
-    def __getstate__(self) -> dict:
-        """Packed weights are made anew where they are needed."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_operators", "_n_bytes")}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        self._clear_packed()
-
-    def _clear_packed(self) -> None:
-        self._operators: OrderedDict[tuple[int, int], LayerOperator] = OrderedDict()
-        self._n_bytes = 0
+        self._operators = PackedOperators(memory_bytes, bank.network.n_layers)
 
     @property
     def network(self) -> IntegerNetwork:
@@ -131,15 +118,7 @@ class NeuronBank:
         if (multipliers == multipliers[0]).all():
             return self.bank.operator(layer_index, int(multipliers[0]))
         key = (layer_index, choice_index)
-        if key in self._operators:
-            self._operators.move_to_end(key)
-            return self._operators[key]
-        self._operators[key] = operator = mixed_operator(self.bank, layer_index, multipliers)
-        self._n_bytes += operator.sums.n_bytes
-        while self._n_bytes > self._memory_bytes and len(self._operators) > self.network.n_layers:
-            _, dropped = self._operators.popitem(last=False)
-            self._n_bytes -= dropped.sums.n_bytes
-        return operator
+        return self._operators.find_or_make(key, lambda: mixed_operator(self.bank, layer_index, multipliers))
 
     def parameters(self, layer_index: int, choice_index: int) -> OperatorParameters:
         """What `operator` computes with, corrections included."""

@@ -1,7 +1,6 @@
 """Every (layer, multiplier) as a ready operator: packed once, corrected once, kept within a memory budget."""
 
 import dataclasses
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +14,11 @@ from dse.networks.convert import BATCH_SIZE, IntegerNetwork
 from dse.networks.layers import LayerOperator
 from dse.networks.recording import record_codes
 from dse.recovery.bias import Correction, Observed, fit_correction
+from dse.recovery.packed_operators import MEMORY_BYTES, PackedOperators
 from dse.recovery.weight_tuning import WEIGHT_TUNINGS, histogram_weight_map, uniform_weight_map
 from dse.simulation.devices import CPU
 from dse.simulation.ops import PreparedConv, prepare
 from dse.simulation.problem import IntegerConv, integer_conv
-
-MEMORY_BYTES = 200 * 2**20
-"""Packed weights kept at once; the least recently used go first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +89,7 @@ class OperatorBank:
         self.network, self.library, self.recovery, self.backend = network, library, recovery, backend
         self.device = device
         self.calibration_fingerprint = calibration.fingerprint
-        self._memory_bytes = memory_bytes
+        self._operators = PackedOperators(memory_bytes, network.n_layers)
         self._corrections: dict[tuple[int, int], Correction] = {}
         self._clear_packed()
         layers = enumerate(network.integer_layers)
@@ -103,7 +100,7 @@ class OperatorBank:
 
     def __getstate__(self) -> dict:
         """Packed weights are made anew where they are needed; corrections travel."""
-        packed = ("_operators", "_packed_exact", "_input_sums", "_moved_network", "_n_bytes")
+        packed = ("_packed_exact", "_input_sums", "_moved_network")
         return {key: value for key, value in self.__dict__.items() if key not in packed}
 
     def __setstate__(self, state: dict) -> None:
@@ -111,11 +108,9 @@ class OperatorBank:
         self._clear_packed()
 
     def _clear_packed(self) -> None:
-        self._operators: OrderedDict[tuple[int, int], LayerOperator] = OrderedDict()
         self._packed_exact: dict[tuple[int, torch.device], PreparedConv] = {}
         self._input_sums: dict[tuple[int, str], PreparedConv] = {}
         self._moved_network: IntegerNetwork | None = None
-        self._n_bytes = 0
 
     @property
     def moved_network(self) -> IntegerNetwork:
@@ -127,16 +122,7 @@ class OperatorBank:
     def operator(self, layer_index: int, multiplier_index: int) -> LayerOperator:
         """The operator that runs layer `layer_index` through multiplier `multiplier_index` of the library."""
         key = (layer_index, multiplier_index)
-        if key in self._operators:
-            self._operators.move_to_end(key)
-            return self._operators[key]
-        operator = self._make(layer_index, multiplier_index)
-        self._operators[key] = operator
-        self._n_bytes += operator.sums.n_bytes
-        while self._n_bytes > self._memory_bytes and len(self._operators) > self.network.n_layers:
-            _, dropped = self._operators.popitem(last=False)
-            self._n_bytes -= dropped.sums.n_bytes
-        return operator
+        return self._operators.find_or_make(key, lambda: self._make(*key))
 
     def parameters(self, layer_index: int, multiplier_index: int) -> OperatorParameters:
         """What `operator` computes with, corrections included."""

@@ -10,7 +10,6 @@ memory, and what is multiplied, then depends on its level only.
 
 import dataclasses
 import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,8 @@ from dse.errors import ShapeError
 from dse.networks.convert import IntegerNetwork
 from dse.networks.layers import LayerOperator
 from dse.recovery.bias import Correction
-from dse.recovery.operators import MEMORY_BYTES, OperatorBank, OperatorParameters, Recovery
+from dse.recovery.operators import OperatorBank, OperatorParameters, Recovery
+from dse.recovery.packed_operators import MEMORY_BYTES, PackedOperators
 from dse.simulation.ops import PreparedConv, prepare
 from dse.simulation.problem import IntegerConv
 from dse.simulation.zero_weights import prepare_skipping
@@ -88,21 +88,8 @@ class PrunedBank:
     ):
         self.bank = bank
         self.library = PrunedChoices(choices, _checked(layers, bank.network, len(choices.levels_pct)))
-        self._memory_bytes = memory_bytes
+        self._operators = PackedOperators(memory_bytes, bank.network.n_layers)
         self._corrections: dict[tuple[int, int], Correction] = {}
-        self._clear_packed()
-
-    def __getstate__(self) -> dict:
-        """Packed weights are made anew where they are needed; corrections travel."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_operators", "_n_bytes")}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        self._clear_packed()
-
-    def _clear_packed(self) -> None:
-        self._operators: OrderedDict[tuple[int, int], LayerOperator] = OrderedDict()
-        self._n_bytes = 0
 
     @property
     def network(self) -> IntegerNetwork:
@@ -149,15 +136,7 @@ class PrunedBank:
     def operator(self, layer_index: int, choice_index: int) -> LayerOperator:
         """The operator that runs layer `layer_index` as choice `choice_index` says."""
         key = (layer_index, choice_index)
-        if key in self._operators:
-            self._operators.move_to_end(key)
-            return self._operators[key]
-        self._operators[key] = operator = self._make(layer_index, choice_index)
-        self._n_bytes += operator.sums.n_bytes
-        while self._n_bytes > self._memory_bytes and len(self._operators) > self.network.n_layers:
-            _, dropped = self._operators.popitem(last=False)
-            self._n_bytes -= dropped.sums.n_bytes
-        return operator
+        return self._operators.find_or_make(key, lambda: self._make(*key))
 
     def parameters(self, layer_index: int, choice_index: int) -> OperatorParameters:
         """What `operator` computes with, corrections included."""

@@ -110,7 +110,7 @@ def test_operators_are_kept_within_memory():
     kept = [bank.operator(2, i) for i in composites]
     assert len(bank._operators) == bank.network.n_layers
     assert bank.operator(2, composites[-1]) is kept[-1]
-    assert bank._n_bytes == sum(operator.sums.n_bytes for operator in bank._operators.values())
+    assert bank._operators.n_bytes == sum(bank.operator(*key).sums.n_bytes for key in list(bank._operators))
 
 
 def test_an_evaluator_takes_it():

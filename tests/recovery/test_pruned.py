@@ -139,8 +139,8 @@ def test_a_bank_measures_and_travels():
     again = pickle.loads(pickle.dumps(evaluator))
     assert again.fingerprint == evaluator.fingerprint
     assert np.array_equal(again(assignments), accuracies)
-    small = make_bank()
-    small._memory_bytes = 1
+    plain = make_bank()
+    small = PrunedBank(plain.bank, plain.library.choices, plain.library.layers, memory_bytes=1)
     assert np.array_equal(Evaluator(small, SPLIT)(assignments), accuracies)
     exact = np.full((1, bank.network.n_layers), bank.library.choices.exact_index)
     plain = np.full((1, bank.network.n_layers), bank.bank.library.exact_index)
