@@ -22,7 +22,10 @@ PATIENCE = 10
 
 
 class ReportObserver(Protocol):
-    """Told whenever a report is written."""
+    """Told how a report goes on."""
+
+    def on_waiting(self, why: str) -> None:
+        """There is no run yet."""
 
     def on_written(self, path: Path, n_finished: int, n_runs: int) -> None:
         """So many of the runs are finished."""
@@ -30,6 +33,9 @@ class ReportObserver(Protocol):
 
 class SilentReport:
     """Tells nobody."""
+
+    def on_waiting(self, why: str) -> None:
+        """See `ReportObserver`."""
 
     def on_written(self, path: Path, n_finished: int, n_runs: int) -> None:
         """See `ReportObserver`."""
@@ -73,7 +79,7 @@ def watch_report(
     """Writes a report again and again while runs go on; the page reloads itself.
 
     Args:
-        runs, out: as in `report`.
+        runs, out: as in `report`; a run may begin later.
         interval_s: at least so long between two looks at the runs.
         watch: told whenever it is written.
 
@@ -90,8 +96,8 @@ def watch_report(
     try:
         while True:
             started_s = time.monotonic()
-            begun, n_waiting = _begun(paths, may_wait=True)
-            is_over = n_waiting == 0 and all(run.state in ("finished", "failed") for run in begun)
+            begun, n_waiting = _awaited(paths, watch)
+            is_over = bool(begun) and n_waiting == 0 and all(run.state in ("finished", "failed") for run in begun)
             state = _state_of(begun)
             if begun and (is_over or state != seen or started_s - written_s > REWRITTEN_S):
                 _write(path, begun, n_waiting, refresh_s=0.0 if is_over else interval_s)
@@ -101,7 +107,7 @@ def watch_report(
                 return path
             time.sleep(max(interval_s, PATIENCE * (time.monotonic() - started_s)))
     except KeyboardInterrupt:
-        begun, n_waiting = _begun(paths, may_wait=True)
+        begun, n_waiting = _awaited(paths, watch)
         if begun:
             _write(path, begun, n_waiting, refresh_s=0.0)
         raise
@@ -123,13 +129,22 @@ def _checked(path: Path) -> Path:
     return path
 
 
-def _begun(paths: Sequence[str | Path], *, may_wait: bool = False) -> "tuple[list[FoundRun], int]":
+def _awaited(paths: Sequence[str | Path], watch: ReportObserver) -> "tuple[list[FoundRun], int]":
+    """As `_begun`; nothing where there is no run yet."""
+    try:
+        return _begun(paths)
+    except RunError as error:
+        watch.on_waiting(str(error))
+        return [], 0
+
+
+def _begun(paths: Sequence[str | Path]) -> "tuple[list[FoundRun], int]":
     """Runs that have something to show, and how many others there are."""
     from dse.runs.run_groups import runs_at
 
     found = runs_at(paths)
     begun = [run for run in found if run.directory.resolved.exists()]
-    if not begun and not may_wait:
+    if not begun:
         raise RunError(f"none of the {len(found)} runs in {paths[0]} has begun: see `dse status {paths[0]}`")
     return begun, len(found) - len(begun)
 

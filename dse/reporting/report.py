@@ -24,7 +24,7 @@ from dse.runs.results import Run
 from dse.runs.run_groups import names_of_groups
 from dse.runs.run_status import FoundRun
 
-MOST_PREDICTIONS = 3000
+MOST_PREDICTIONS = 1500
 """Marks of predictions; more lie on one another, and make the page slow."""
 
 NOT_BEGUN = "The run has not begun to search, so there is nothing to show yet."

@@ -13,7 +13,7 @@ from dse.reporting.report_series import Choices, other_series, series_of
 from dse.runs.front import SEPARATOR, wilson_interval
 from dse.runs.results import Run
 
-MOST_DOMINATED = 4000
+MOST_DOMINATED = 2500
 """Marks of dominated designs; more lie on one another, and make the page slow."""
 
 NO_SERIES: Section = {

@@ -9,7 +9,13 @@ class ReportWatch:
     """One line at the first page, and one whenever another run is finished; see `ReportObserver`."""
 
     def __init__(self) -> None:
-        self._n_finished = -1
+        self._n_finished, self._is_waiting = -1, False
+
+    def on_waiting(self, why: str) -> None:
+        """See `ReportObserver`."""
+        if not self._is_waiting:
+            print_note(f"waiting for a run to begin: {why}")
+        self._is_waiting = True
 
     def on_written(self, path: Path, n_finished: int, n_runs: int) -> None:
         """See `ReportObserver`."""

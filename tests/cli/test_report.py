@@ -144,6 +144,14 @@ def test_watching_waits_for_runs_that_have_not_begun(run, light, monkeypatch):
     assert api_report.watch_report("sweep") == Path("sweep/report.html")
 
 
+def test_watching_may_begin_before_the_run(run, command, light, monkeypatch):
+    monkeypatch.setattr(api_report.time, "sleep", lambda _: written_run(Path("later")))
+    code, err = command("later", "--watch")
+    assert code == 0
+    assert "waiting for a run to begin: later is not a directory" in err
+    assert shown(Path("later/report.html"))["runs"][0]["state"] == "finished"
+
+
 def test_damaged_runs_are_named(run, light):
     run.directory.tolerances.write_text("nothing\n")
     with pytest.raises(RunError, match=r"tolerances.csv is damaged"):

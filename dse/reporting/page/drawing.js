@@ -117,6 +117,7 @@ function drawNow(id) {
   watcher.unobserve(element(id));
   if (drawer) drawer();
   document.documentElement.dataset.state = waiting.size ? "drawing" : "complete";
+  if (!waiting.size) performance.mark("dse-complete");
 }
 
 const whenIdle = window.requestIdleCallback || ((task) => setTimeout(task, 50));

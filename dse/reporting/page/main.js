@@ -1,7 +1,7 @@
 // Puts everything on the page, and answers clicks.
 function select(run, series, point) {
   const isOtherRun = run !== view.run;
-  Object.assign(view, { run, series, point });
+  Object.assign(view, { run, series, point, isChosen: true });
   if (isOtherRun) { drawAll(); } else { markSelected(); markColumn(); markMemory(); markRow(); showPanel(); if (!waiting.has("share")) drawShare(); }
   keepView();
 }
@@ -85,6 +85,7 @@ function begin() {
   if (kept) { drawEverything(); window.scrollTo(0, kept.scroll); }
   window.addEventListener("pagehide", keepView);
   watch();
+  performance.mark("dse-opened");
 }
 
 begin();

@@ -16,7 +16,8 @@ function projection(data, x, y, shade, title) {
     hovertext: all.map((k) => `${hover[k]}<br>saves ${fixed(data.saved_pct[k], 1)} % of the memory`), hovertemplate: "%{hovertext}<extra></extra>",
     marker: {
       size: 9, color: all.map((k) => values[shade][k]), colorscale: "Cividis", reversescale: shade !== "saved", showscale: true,
-      colorbar: { title: { text: title, side: "right" }, thickness: 12 }, line: { width: 1, color: color("page") },
+      ...(shade === "lost" ? { cmin: 0, cmax: lossRange()[0] } : {}),
+      colorbar: { title: { text: title, side: "right" }, thickness: 12 }, line: { width: 1, color: color("quiet") },
     },
   };
 }
@@ -34,8 +35,9 @@ function drawMemory() {
   const series = frontOf(shownRun()), k = view.point, isFront = view.series === 0;
   const ring = (x, y) => (isFront ? [ringAt(x, y)] : []);
   const answer = ({ data: trace, customdata }) => { if (trace.meta) select(view.run, 0, customdata); };
-  caption("memory", "Memory of the weights, saved against dense int8, is the third objective: a point that looks beaten in energy and accuracy may need less of it. Each picture shows two "
-    + "objectives, and the third as color; in all, the upper right is best. Click a point to select it.");
+  caption("memory", "Memory of the weights, saved against dense int8, is the third objective: a point that looks beaten in energy and accuracy may need less of it. "
+    + `${hasWebGl() ? "The first picture has all three and turns when it is dragged; the others show" : "Each picture shows"} two, and the third as color. `
+    + "The upper right is best. Click a point to select it.");
   const memory = axis(MEMORY, {});
   draw("memory-energy-plot", [projection(data, "saved", "memory", "lost", "accuracy lost (points)"), ...ring(series.saved[k], data.saved_pct[k])],
     layoutOf({ xaxis: axis(SAVED), yaxis: memory, height: 400 }), answer);
@@ -58,13 +60,13 @@ function drawSpace(data, answer) {
     type: "scatter3d", mode: "markers", customdata: shown, meta: { run: view.run, series: 0 }, x: shown.map((k) => series.saved[k]),
     y: shown.map((k) => data.saved_pct[k]), z: shown.map((k) => series.lost[k]), hovertext: shown.map((k) => hover[k]),
     hovertemplate: "%{hovertext}<extra></extra>", showlegend: false,
-    marker: { size: 5, color: shown.map((k) => series.lost[k]), colorscale: "Cividis", reversescale: true, line: { width: 1, color: color("page") } },
+    marker: { size: 5, color: shown.map((k) => series.lost[k]), colorscale: "Cividis", reversescale: true, line: { width: 1, color: color("quiet") } },
   };
   draw("memory-plot", [trace], layoutOf({
     height: isPhone() ? 380 : 520, margin: { l: 0, r: 0, t: 0, b: 0 },
     scene: {
       xaxis: side("energy saved (%)"), yaxis: side("memory saved (%)"), zaxis: side("lost (points)", { autorange: "reversed" }),
-      camera: { eye: { x: 1.5, y: -1.6, z: 0.7 } },
+      camera: { eye: isPhone() ? { x: 1.6, y: -1.8, z: 0.8 } : { x: 1.25, y: -1.35, z: 0.55 } },
     },
   }), answer);
 }

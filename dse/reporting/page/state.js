@@ -1,6 +1,6 @@
 // What is shown: the data, the selection, and how numbers and texts are written.
 const report = JSON.parse(document.getElementById("data").textContent);
-const view = { run: 0, series: 0, point: 0, column: "", isFalling: false };
+const view = { run: 0, series: 0, point: 0, isChosen: false, column: "", isFalling: false };
 const isPhone = () => window.innerWidth < 700;
 const element = (id) => document.getElementById(id);
 
@@ -76,8 +76,14 @@ const STORE = "dse-view " + location.pathname;
 
 function keepView() {
   try {
-    sessionStorage.setItem(STORE, JSON.stringify({ ...view, name: shownRun().name, scroll: window.scrollY }));
+    const design = namesOf(shownRun(), shownSeries(), view.point);
+    sessionStorage.setItem(STORE, JSON.stringify({ ...view, name: shownRun().name, design, scroll: window.scrollY }));
   } catch { /* without storage a reloaded page begins anew */ }
+}
+
+/** Multipliers of a design as one text: points get other numbers as a front grows. */
+function namesOf(run, series, point) {
+  return (choicesOf(run, series, point) || []).map(([name]) => name).join(";");
 }
 
 /** Selection and place of before the page reloaded itself, as far as they still exist. */
@@ -86,7 +92,9 @@ function restoredView() {
     const kept = JSON.parse(sessionStorage.getItem(STORE));
     const run = report.runs.findIndex((each) => each.name === kept.name);
     const series = run < 0 ? undefined : report.runs[run].designs[kept.series];
-    if (!series || !(kept.point < series.saved.length)) return null;
-    return { ...kept, run };
+    if (!series) return null;
+    const point = series.saved.findIndex((_, k) => namesOf(report.runs[run], series, k) === kept.design);
+    const isKept = kept.isChosen && point >= 0;
+    return { ...kept, run, point: isKept ? point : bestPoint(series), isChosen: isKept };
   } catch { return null; }
 }
