@@ -24,6 +24,8 @@ from dse.recovery.operators import OperatorBank, Recovery
 from dse.recovery.pruned import PrunedBank
 from dse.simulation.devices import CPU, find_device
 
+Bank = OperatorBank | NeuronBank | PrunedBank
+
 SIMULATION_VERSION = 1
 """Part of every fingerprint; raised when the definition of the simulated arithmetic changes."""
 
@@ -45,7 +47,7 @@ class Evaluator:
         top: an image is classified correctly where its label is among so many best classes, see `hits`.
     """
 
-    def __init__(self, bank: OperatorBank | NeuronBank | PrunedBank, split: Split, *, batch_size: int | None = None, top: int = 1):
+    def __init__(self, bank: Bank, split: Split, *, batch_size: int | None = None, top: int = 1):
         _check_labels(split, bank.network.n_classes)
         _check_top(top, bank.network.n_classes)
         self._bank, self._split, self._top = bank, split, top
@@ -57,7 +59,7 @@ class Evaluator:
         return {**self.__dict__, "_segmented": None}
 
     @property
-    def bank(self) -> OperatorBank | NeuronBank | PrunedBank:
+    def bank(self) -> Bank:
         """The operators, with the calibration codes they were fitted on."""
         return self._bank
 
@@ -107,7 +109,7 @@ class Evaluator:
         other._segmented = self._segments()
         return other
 
-    def with_bank(self, bank: OperatorBank | NeuronBank | PrunedBank) -> "Evaluator":
+    def with_bank(self, bank: Bank) -> "Evaluator":
         """The same images through other operators of the same network."""
         other = Evaluator(bank, self._split, batch_size=self._batch_size, top=self._top)
         other._segmented = self._segmented
