@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 def compare(
-    runs: "str | Path | Run | Sequence[str | Path | Run]", *, losses: Sequence[float] = (0.5, 1.0, 2.0)
+    runs: "str | Path | Run | Sequence[str | Path | Run]",
+    *,
+    losses: Sequence[float] = (0.5, 1.0, 2.0),
+    baseline: str | None = None,
 ) -> "Comparison":
     """Compares what runs found: hypervolume, energy saved at fixed losses, what that took, and who is ahead where.
 
@@ -20,12 +23,13 @@ def compare(
     Args:
         runs: directories of runs, of sweeps, or folders that hold runs; or opened runs.
         losses: percentage points of accuracy at which savings are compared.
+        baseline: name of the group that all others are compared with; by default each is compared with each.
 
     Returns:
         The tables, see `dse.runs.comparison.Comparison`: runs, groups, tests, ahead, standings, and notes.
 
     Raises:
-        ConfigError: losses that are no different numbers of at least 0.
+        ConfigError: losses that are no different numbers of at least 0, or an unknown baseline.
         RunError: none is finished, or their fronts cannot be compared: other networks, report images or technologies.
 
     >>> import dse
@@ -37,7 +41,7 @@ def compare(
     """
     from dse.runs.comparison import compare_runs
 
-    return compare_runs(paths_of(runs), losses=losses)
+    return compare_runs(paths_of(runs), losses=losses, baseline=baseline)
 
 
 def paths_of(runs: "str | Path | Run | Sequence[str | Path | Run]") -> list[str | Path]:

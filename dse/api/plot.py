@@ -1,6 +1,5 @@
 """`dse.plot`: one picture, sized for print."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,10 +83,3 @@ def plot(
     if data is not None:
         write_table(Path(data), picture.table)
     return picture
-
-
-def kinds() -> Sequence[str]:
-    """Names of the kinds of pictures."""
-    from dse.reporting.plot_kinds import KINDS
-
-    return tuple(KINDS)

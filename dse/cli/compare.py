@@ -24,6 +24,10 @@ def compare(
         list[Path], typer.Argument(help="Run directories, sweeps, or folders that hold runs.", metavar="RUN...")
     ],
     losses: Annotated[str, typer.Option(help="Percentage points at which savings are compared.")] = "0.5,1,2",
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Group that all others are compared with.", metavar="GROUP", show_default=False),
+    ] = None,
     output_format: FormatOption = Format.table,
     table: Annotated[Table, typer.Option(help="Which one --format csv prints.")] = Table.groups,
 ) -> None:
@@ -35,5 +39,5 @@ def compare(
     from dse.api.compare import compare as compare_runs
     from dse.reporting.terminal_comparison import print_comparison
 
-    found = compare_runs(runs, losses=numbers(losses, "--losses", "0.5,1,2"))
+    found = compare_runs(runs, losses=numbers(losses, "--losses", "0.5,1,2"), baseline=baseline)
     print_comparison(found, output_format, table=table.value)

@@ -10,7 +10,8 @@ import pandas as pd
 from dse.objectives import REFERENCE_POINT
 from dse.reporting.terminal import Format, print_note, print_table
 from dse.reporting.terminal_sweeps import median_and_quartiles, print_text
-from dse.runs.comparison import SIGNIFICANT, Comparison
+from dse.runs.comparison import Comparison
+from dse.runs.seed_tests import SIGNIFICANT
 from dse.runs.standings import MAX_LOSS_POINTS
 
 
@@ -36,8 +37,8 @@ def print_comparison(found: Comparison, output_format: Format, *, table: str) ->
     if len(found.groups) > 1:
         print_text("\n".join(["", _WHERE, *standings_lines(found)]))
     n_images = int(found.collection.fronts["n_images_report"].iloc[0])
-    meaning = _MEANING.format(*REFERENCE_POINT, n=n_images, point=100 / n_images)
-    for note in (*found.notes, *_differences(found), meaning):
+    meaning = [text.format(*REFERENCE_POINT, n=n_images, point=100 / n_images) for text in _MEANING]
+    for note in (*found.notes, *_differences(found), *meaning):
         print_note(f"- {note}")
 
 
@@ -54,10 +55,11 @@ def comparison_tables(found: Comparison) -> Mapping[str, pd.DataFrame]:
 
 _WHERE = f"which saves more energy at which loss (0 to {MAX_LOSS_POINTS:g} points)"
 _MEANING = (
-    "accuracies are on the {n} report images, of which one is {point:.2g} points, and losses are relative to the exact "
-    "network on them; hypervolume: area that a front dominates up to energy {0:g} (exact = 1) and a share of {1:g} of "
+    "accuracies are on the {n} report images, of which one is {point:.2g} points; losses are relative to the exact "
+    "network on them",
+    "hypervolume: area that a front dominates up to energy {0:g} (exact = 1) and a share of {1:g} of "
     "the images lost, the same for all runs; evaluations: in designs measured on all search images; time: of the "
-    "process that ended the search"
+    "process that ended the search",
 )
 
 

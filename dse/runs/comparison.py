@@ -13,17 +13,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dse.errors import ConfigError, RunError
+from dse.errors import ConfigError, RunError, unknown_name
+from dse.runs import comparison_notes as notes
 from dse.runs.comparability import comparability
 from dse.runs.results import Run
 from dse.runs.run_collection import LOSSES, Collection, collect
 from dse.runs.run_groups import finished_runs_at, group_names
-from dse.runs.run_status import FoundRun
 from dse.runs.seed_tests import effect_name, holm, mann_whitney
 from dse.runs.standings import Standing, standing
-
-SIGNIFICANT = 0.05
-"""p below which a difference is called significant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +76,19 @@ def _html(table: pd.DataFrame) -> str:
     return table.to_html(index=False, float_format="{:.4g}".format)
 
 
-def compare_runs(paths: Sequence[str | Path], *, losses: Sequence[float] = LOSSES) -> Comparison:
+def compare_runs(
+    paths: Sequence[str | Path], *, losses: Sequence[float] = LOSSES, baseline: str | None = None
+) -> Comparison:
     """Compares the finished runs at some paths, of runs, sweeps, or folders that hold runs.
 
     Args:
         paths: at least one.
         losses: percentage points at which savings are compared, all different, at least 0.
+        baseline: name of the group that all others are compared with; None: each is compared with each. Fewer pairs
+            need less correction.
 
     Raises:
-        ConfigError: losses that are not as described.
+        ConfigError: losses that are not as described, or a baseline that is no group.
         RunError: no run is finished, or their fronts cannot be compared; it says why.
     """
     losses = _checked_losses(losses)
@@ -104,8 +105,9 @@ def compare_runs(paths: Sequence[str | Path], *, losses: Sequence[float] = LOSSE
     table = _runs_table(collected, names, runs)
     figures = ("hypervolume", *(f"saved_at_{loss:g}_pct" for loss in losses))
     surfaces = _median_surfaces(collected, names)
-    standings = {pair: standing(surfaces[pair[0]], surfaces[pair[1]]) for pair in combinations(surfaces, 2)}
-    tests = _tests(table, figures)
+    pairs = _pairs(list(surfaces), baseline)
+    standings = {(a, b): standing(surfaces[a], surfaces[b]) for a, b in pairs}
+    tests = _tests(table, figures, pairs)
     return Comparison(
         runs=table,
         groups=_groups_table(collected, names),
@@ -113,11 +115,12 @@ def compare_runs(paths: Sequence[str | Path], *, losses: Sequence[float] = LOSSE
         ahead=_ahead(standings),
         standings=_standings(standings),
         notes=(
-            *_few_seeds(table, tests),
+            *notes.same_seeds(collected, names),
+            *notes.few_seeds(table, tests),
             *found.notes,
-            *_memory_is_left_out(runs),
-            *_unfinished(unfinished),
-            *_unlike_budgets(table),
+            *notes.memory_is_left_out(runs),
+            *notes.left_out(unfinished),
+            *notes.unlike_budgets(table),
         ),
         losses=losses,
         collection=collected,
@@ -159,11 +162,20 @@ def _median_surfaces(collected: Collection, names: pd.Series) -> dict[str, np.nd
     return {name: rows[columns].to_numpy() for name, rows in zip(dict.fromkeys(names), parts, strict=True)}
 
 
-def _tests(runs: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
+def _pairs(groups: Sequence[str], baseline: str | None) -> list[tuple[str, str]]:
+    """Groups to compare, the baseline second."""
+    if baseline is None:
+        return list(combinations(groups, 2))
+    if baseline not in groups:
+        raise ConfigError(unknown_name("group", baseline, groups))
+    return [(group, baseline) for group in groups if group != baseline]
+
+
+def _tests(runs: pd.DataFrame, figures: Sequence[str], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     members = {name: rows for name, rows in runs.groupby("group", sort=False) if len(rows) > 1}
+    pairs = [(a, b) for a, b in pairs if a in members and b in members]
     rows = []
     for figure in figures:
-        pairs = list(combinations(members, 2))
         found = [mann_whitney(members[a][figure], members[b][figure]) for a, b in pairs]
         for (a, b), test, p_holm in zip(pairs, found, holm([test.p for test in found]), strict=True):
             median_a, median_b = members[a][figure].median(), members[b][figure].median()
@@ -202,51 +214,3 @@ def _standings(standings: dict[tuple[str, str], Standing]) -> pd.DataFrame:
         for (a, b), found in standings.items()
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["group_a", "group_b", "share_a", "share_b", "mean_saved_more_pct"])
-
-
-def _few_seeds(runs: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
-    """What the number of seeds keeps from being shown."""
-    sizes = runs["group"].value_counts(sort=False)
-    alone = [name for name, size in sizes.items() if size == 1]
-    notes = []
-    if len(sizes) > 1 and alone:
-        which = "every group has" if len(alone) == len(sizes) else f"{', '.join(alone)} {_has(alone)}"
-        notes.append(
-            f"{which} one seed: chance cannot be told from a difference. Repeat with other seeds, five or more "
-            "(`dse sweep` with search.seed = [0, 1, 2, 3, 4])"
-        )
-    weak = tests[tests["smallest_p"] >= SIGNIFICANT].drop_duplicates(["group_a", "group_b"])
-    notes += [
-        f"{row.group_a} and {row.group_b}: with {row.n_a} and {row.n_b} seeds no difference can be significant, the "
-        f"smallest possible p is {row.smallest_p:.2g}"
-        for row in weak.itertuples()
-    ]
-    return notes
-
-
-def _has(names: Sequence[str]) -> str:
-    return "has" if len(names) == 1 else "have"
-
-
-def _memory_is_left_out(runs: dict[str, Run]) -> list[str]:
-    if not any("memory" in run.config.search.objectives for run in runs.values()):
-        return []
-    return ["memory is an objective of some runs: hypervolumes and savings here are of energy and accuracy alone"]
-
-
-def _unfinished(unfinished: Sequence[FoundRun]) -> list[str]:
-    if not unfinished:
-        return []
-    states = ", ".join(f"{run.name} ({run.state})" for run in unfinished[:5])
-    more = f" and {len(unfinished) - 5} more" if len(unfinished) > 5 else ""
-    return [f"left out, as they have no front yet: {states}{more}"]
-
-
-def _unlike_budgets(runs: pd.DataFrame) -> list[str]:
-    """Searches that simulated far more images than others should find more."""
-    spent = runs.groupby("group", sort=False)["n_images"].median()
-    if len(spent) < 2 or spent.max() <= 1.5 * max(1.0, spent.min()):
-        return []
-    return [
-        f"budgets differ: {spent.idxmax()} simulated {spent.max():,.0f} images, {spent.idxmin()} {spent.min():,.0f}"
-    ]

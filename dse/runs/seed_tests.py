@@ -20,6 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 MAX_DIVISIONS = 20_000
 """Ways to divide tied figures between two groups, up to which all are tried."""
 
+SIGNIFICANT = 0.05
+"""p below which a difference is called significant."""
+
 SMALL, MEDIUM, LARGE = 0.06, 0.14, 0.21
 """Distances of A12 from 0.5, from which Vargha and Delaney call an effect so."""
 

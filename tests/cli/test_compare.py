@@ -41,6 +41,7 @@ def test_tables_for_people(command):
     assert "too few seeds" in out
     assert "which saves more energy at which loss (0 to 10 points)" in out
     assert "the smallest possible p is 0.33" in err
+    assert command("long", "short", "--baseline", "short")[0] == 0
     assert "on the 200 report images, of which one is 0.5 points" in err
     assert "settings that differ: long: generations 4; short: generations 1" in err
 

@@ -1,6 +1,7 @@
 """dse.runs.comparison: groups, tests over seeds, who is ahead, and what is refused."""
 
 import json
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -75,10 +76,27 @@ def test_several_pairs_are_corrected(folder, tmp_path):
 
     runs = compare_runs([folder / "long", folder / "short"]).runs
     third = runs[runs["group"] == "short"].assign(group="third", hypervolume=lambda table: table["hypervolume"] + 1)
-    tests = _tests(pd.concat([runs, third]), ["hypervolume"])
+    tests = _tests(pd.concat([runs, third]), ["hypervolume"], list(combinations(["long", "short", "third"], 2)))
     assert len(tests) == 3
     np.testing.assert_allclose(tests["p_holm"], np.minimum(3 * tests["p"], 1))  # all are the smallest possible
     assert tests["smallest_p"].iloc[0] == pytest.approx(6 / 70)
+
+
+def test_a_baseline_leaves_fewer_pairs(folder):
+    paths = [folder / "long", folder / "short"]
+    found = compare_runs(paths, baseline="long")
+    assert found.standings[["group_a", "group_b"]].to_numpy().tolist() == [["short", "long"]]
+    assert found.tests["group_b"].unique().tolist() == ["long"]
+    with pytest.raises(ConfigError, match="unknown group 'lng': did you mean 'long'"):
+        compare_runs(paths, baseline="lng")
+
+
+def test_runs_given_twice_are_told(folder, tmp_path):
+    for file in (folder / "long" / "s0").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    found = compare_runs([folder / "long", tmp_path])
+    assert len(found.runs) == 5
+    assert found.notes[0].startswith("the same experiment with the same seed counts as several runs: ")
 
 
 def test_who_is_ahead_where(found):
@@ -105,7 +123,8 @@ def test_few_seeds_are_told(folder):
     mixed = compare_runs([folder / "long", folder / "short" / "s0"])
     assert "short/s0 has one seed" in mixed.notes[0]
     three = compare_runs([folder / name / f"s{seed}" for name in METHODS for seed in range(3)])
-    assert "with 3 and 3 seeds no difference can be significant, the smallest possible p is 0.1" in three.notes[0]
+    assert "too few seeds for any difference to be significant: long and short; the smallest" in three.notes[0]
+    assert three.notes[0].endswith("possible p is 0.1")
 
 
 def test_memory_is_left_out_and_that_is_said(folder, tmp_path):

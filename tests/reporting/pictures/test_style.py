@@ -1,6 +1,7 @@
 """dse.reporting.pictures.style: looks that print, and no trace in matplotlib's settings."""
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
@@ -67,3 +68,28 @@ def luminance(color):
 def test_colors_stand_out_from_paper():
     assert min((1.05) / (luminance(color) + 0.05) for color in COLORS) > 2
     assert len(set(COLORS)) == 7
+
+
+# Machado, Oliveira & Fernandes, IEEE TVCG 15(6), 2009: what people without one kind of cones see, of linear RGB.
+BLINDNESS = {
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+
+
+def lab(linear):
+    """CIE L*a*b* of linear RGB, D65."""
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(np.clip(to_xyz @ linear / [0.9505, 1.0, 1.089], 0, None))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("kind", BLINDNESS)
+def test_colors_differ_for_color_blind_people(kind):
+    linear = [
+        np.array([c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(x)]) for x in COLORS
+    ]
+    seen = [lab(np.clip(BLINDNESS[kind] @ color, 0, 1)) for color in linear]
+    distances = [np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]]
+    assert min(distances) > 9  # 2.3 is just noticeable
