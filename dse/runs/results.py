@@ -50,7 +50,7 @@ def read_run_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         RunError: it is damaged.
     """
     try:
-        table = pd.read_csv(path, dtype={"assignment": str})
+        table = pd.read_csv(path, dtype={"assignment": str, "sparsities": str})
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise RunError(f"{path} is damaged ({error}): restore it from a copy") from None
     missing = [name for name in columns if name not in table.columns]
