@@ -63,7 +63,7 @@ def report_html(data: Section) -> str:
     scripts = {name: _closed(text) for name, text in scripts.items()}
     parts = scripts | {
         "POLICY": _policy(list(scripts.values())),
-        "TITLE": html.escape(data["title"]),
+        "TITLE": html.escape(data["title"].encode("utf-8", "replace").decode()),
         "STYLE": _page_file("page.css"),
         "DATA": as_json(data),
     }

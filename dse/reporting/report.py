@@ -24,8 +24,8 @@ from dse.runs.results import Run
 from dse.runs.run_groups import names_of_groups
 from dse.runs.run_status import FoundRun
 
-MOST_PREDICTIONS = 1500
-"""Marks of predictions; more lie on one another, and make the page slow."""
+MOST_PREDICTIONS, LEAST_PREDICTIONS = 1500, 100
+"""Marks of predictions of all runs together, and of each; more lie on one another, and make the page slow."""
 
 NOT_BEGUN = "The run has not begun to search, so there is nothing to show yet."
 
@@ -41,7 +41,7 @@ def report_data(found: Sequence[FoundRun], *, refresh_s: float = 0.0, notes: Seq
     groups = names_of_groups(found)
     numbered = {name: number for number, name in enumerate(dict.fromkeys(groups))}
     runs = [
-        _run_data(each) | {"group": numbered[group], "group_label": group}
+        _run_data(each, n_runs=len(found)) | {"group": numbered[group], "group_label": group}
         for each, group in zip(found, groups, strict=True)
     ]
     is_single = len(runs) == 1
@@ -57,7 +57,8 @@ def report_data(found: Sequence[FoundRun], *, refresh_s: float = 0.0, notes: Seq
     }
 
 
-def _run_data(found: FoundRun) -> Section:
+def _run_data(found: FoundRun, *, n_runs: int) -> Section:
+    """Of one run; what several would draw on one another is left out, or less of it."""
     run = Run(found.directory)
     is_begun = run.directory.manifest.exists()
     designs = designs_of(run) if is_begun else Designs.none(NOT_BEGUN)
@@ -74,12 +75,12 @@ def _run_data(found: FoundRun) -> Section:
         "facts": facts(run, designs, progress, library) if is_begun else [],
         "front_missing": designs.missing,
         "designs": designs.series,
-        "dominated": designs.dominated,
+        "dominated": designs.dominated if n_runs == 1 else None,
         "layers": designs.layers,
         "memory": designs.memory,
         "table": designs.table,
         "progress": _progress(progress),
-        "predictions": _predictions(run),
+        "predictions": _predictions(run, max(LEAST_PREDICTIONS, MOST_PREDICTIONS // n_runs)),
         "tolerances": _tolerances(run),
         "library": missing(designs.missing) if library is None else _library(library),
         "made": origin(run, found.state),
@@ -109,12 +110,12 @@ def _progress(data: ProgressData) -> Section:
     }
 
 
-def _predictions(run: Run) -> Section:
+def _predictions(run: Run, n_most: int) -> Section:
     if not run.directory.predictions.exists():
         why = "the search is not finished" if not run.is_finished else "the run searched without a surrogate"
         return missing(f"There are no predictions to compare: {why}.")
     data = prediction_data(run)
-    shown = thinned(data.predicted_points, data.measured_points, MOST_PREDICTIONS)
+    shown = thinned(data.predicted_points, data.measured_points, n_most)
     return {
         "n": len(data.measured_points),
         "predicted": numbers(data.predicted_points[shown], 3),
@@ -166,6 +167,7 @@ def as_json(data: Section) -> str:
     import json
 
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_unknown)
+    text = text.encode("utf-8", "replace").decode()  # paths need not be Unicode
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text

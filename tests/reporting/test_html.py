@@ -311,6 +311,17 @@ def test_runs_can_be_chosen_by_list_and_by_click(opened, tmp_path):
     assert downloaded(page)[1] == "a-front.csv"
 
 
+def test_memory_is_a_third_objective(run, opened):
+    data = report_data(runs_at([run.path]))
+    n_points = len(run.front)
+    data["runs"][0]["memory"] = {"saved_pct": [90.0 - 10 * k for k in range(n_points)]}
+    page = opened(report_html(data))
+    assert page.is_visible("#memory-accuracy-plot .plot-container")
+    assert "needs less memory" in page.inner_text("#front-caption")
+    page.mouse.click(*place_of(page, "memory-energy-plot", 0, n_points - 1))
+    page.wait_for_selector("h3:has-text('Point 0')")
+
+
 def test_missing_sections_say_why(run, opened, tmp_path):
     path = shutil.copytree(run.path, tmp_path / "run")
     for name in ("front.csv", "predictions.csv", "tolerances.csv"):

@@ -226,6 +226,7 @@ def test_json_ends_no_script_and_has_no_numbers_that_json_lacks():
         as_json({"value": float("nan")})
     with pytest.raises(TypeError, match="a report holds ndarray"):
         as_json({"value": np.zeros(1)})
+    assert json.loads(as_json({"path": "a\udcff"}))["path"] == "a?"
     assert number(float("inf"), 2) is None
     assert numbers([1.23456, float("nan")], 2) == [1.23, None]
 

@@ -41,7 +41,7 @@ function layoutOf(more) {
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
     font: { family: "system-ui, sans-serif", size: phone ? 12 : 13, color: color("text") },
-    margin: { l: 48, r: 12, t: 12, b: 44 }, hovermode: "closest",
+    margin: { l: 48, r: 12, t: phone ? 12 : 34, b: 44 }, hovermode: "closest",
     dragmode: window.matchMedia("(pointer: coarse)").matches ? false : "zoom", // a finger scrolls the page
     hoverlabel: {
       bgcolor: color("surface"), bordercolor: color("line"), font: { color: color("text"), size: 13 }, align: "left",

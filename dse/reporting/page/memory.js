@@ -66,7 +66,7 @@ function drawSpace(data, answer) {
     height: isPhone() ? 380 : 520, margin: { l: 0, r: 0, t: 0, b: 0 },
     scene: {
       xaxis: side("energy saved (%)"), yaxis: side("memory saved (%)"), zaxis: side("lost (points)", { autorange: "reversed" }),
-      camera: { eye: isPhone() ? { x: 1.6, y: -1.8, z: 0.8 } : { x: 1.25, y: -1.35, z: 0.55 } },
+      camera: { eye: isPhone() ? { x: 1.7, y: -1.9, z: 0.8 } : { x: 1.4, y: -1.5, z: 0.6 }, center: { x: 0, y: 0, z: -0.25 } },
     },
   }), answer);
 }
