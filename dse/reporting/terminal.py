@@ -281,7 +281,7 @@ def print_front(run: Run, output_format: Format) -> None:
         return
     print_table(front_summary(run), "table", title=f"{run.path}: {len(run.front)} points")
     print_note(f"{run.directory.front} and {run.directory.picture.name}; one point layer by layer: "
-               f"dse show {run.path} --point K")  # fmt: skip
+               f"dse show {run.path} --point K; to look around: dse report {run.path}")  # fmt: skip
 
 
 def front_summary(run: Run) -> pd.DataFrame:

@@ -277,7 +277,7 @@ def test_every_option_reaches_the_configuration():
     from dse.api.explore import explore
     from dse.api.options import OPTIONS
 
-    names = set(inspect.signature(cli.explore.explore).parameters) - {"run_file", "out", "output_format"}
+    names = set(inspect.signature(cli.explore.explore).parameters) - {"run_file", "out", "live", "output_format"}
     assert names == {*OPTIONS, "plain"}
     assert set(inspect.signature(explore).parameters) - {"run_file", "out", "watch"} == names
 
