@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dse.config import RunConfig
 from dse.cost.sparse_choices import DEFAULT_LEVELS_PCT, SparseChoices, ZeroWeights
 from dse.cost.weight_memory import WeightMemory
-from dse.errors import ConfigError
+from dse.errors import ConfigError, DseError
 from dse.multipliers.library import Library
 from dse.runs.foreknowledge import ErrorPredictions, Guide, OnStep, Tolerances
 
@@ -153,7 +153,6 @@ class Pruned:
 def prune_layers(config: RunConfig, loaded: "Loaded", library: Library) -> Pruned:
     """What was loaded for whole layers, at all sparsity levels. Imports torch."""
     from dse.recovery.pruned import PrunedBank
-    from dse.sparse.sizes import dcsr_bytes
 
     bank = loaded.evaluator.bank
     choices = SparseChoices(library, sparsity_levels(config), zero_weights=zero_weights(config))
@@ -176,10 +175,22 @@ def prune_layers(config: RunConfig, loaded: "Loaded", library: Library) -> Prune
     memory = WeightMemory(
         choices,
         n_weights=np.array([info.n_weights for info in bank.network.layers], dtype=np.int64),
-        dcsr_bytes=np.array([[dcsr_bytes(matrix) for matrix in row] for row in matrices], dtype=np.int64),
+        dcsr_bytes=np.array(
+            [_sizes(info.name, row) for info, row in zip(bank.network.layers, matrices, strict=True)], dtype=np.int64
+        ),
     )
     densities = np.array([[np.count_nonzero(matrix) / matrix.size for matrix in row] for row in matrices])
     return Pruned(pruned_loaded, choices, densities, memory)
+
+
+def _sizes(name: str, matrices: Sequence[NDArray[np.int16]]) -> list[int]:
+    """Bytes of a layer's weights in dCSR at every level."""
+    from dse.sparse.sizes import dcsr_bytes
+
+    try:
+        return [dcsr_bytes(matrix) for matrix in matrices]
+    except DseError as error:
+        raise type(error)(f"layer {name!r} cannot be stored in dCSR: {error}. --exclude it, or do not prune") from None
 
 
 def _at_levels(config: RunConfig, bank: Any, index: int, levels_pct: Sequence[int]) -> list[Any]:

@@ -5,7 +5,7 @@ import pytest
 
 from dse.config import load_config, parse_config
 from dse.cost.accelerators import Designs
-from dse.errors import ConfigError, RunError
+from dse.errors import ConfigError, NetworkError, RunError, ShapeError
 from dse.evaluation import hits
 from dse.exported.reader import load_exported
 from dse.objectives import reference_point
@@ -22,7 +22,7 @@ from dse.runs.recorded_sparsity import recorded_sparsity
 from dse.runs.results import open_run
 from dse.runs.run_status import status_table
 from dse.runs.runner import run
-from dse.runs.sparsity import check_sparsity, quantization_scheme, sparsity_levels, zero_weights
+from dse.runs.sparsity import _sizes, check_sparsity, quantization_scheme, sparsity_levels, zero_weights
 from dse.testing.fakes import fake_library
 
 SMALL = {
@@ -229,6 +229,13 @@ def test_what_does_not_go_together_is_refused_before_anything_is_loaded(text, to
     config = parse_config(text + '\n[network]\nname = "none"')
     with pytest.raises(ConfigError, match=told):
         prepare(config, Inputs(library=fake_library()))
+
+
+def test_layers_beyond_the_format_are_named():
+    with pytest.raises(ShapeError, match=r"layer 'wide' cannot be stored in dCSR.*32768.*--exclude it"):
+        _sizes("wide", [np.zeros((2, 32768), dtype=np.int16)])
+    with pytest.raises(NetworkError, match=r"layer 'odd' cannot be stored in dCSR.*200"):
+        _sizes("odd", [np.full((2, 3), 200, dtype=np.int16)])
 
 
 def test_defaults():
