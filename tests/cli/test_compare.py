@@ -19,7 +19,8 @@ def command(monkeypatch, capsys, tmp_path):
     use_fakes(monkeypatch, FakeEvaluator())
     for name, generations in (("long", 4), ("short", 1)):
         for seed in (0, 1):
-            text = f"[search]\npopulation_size = 6\nseed = {seed}\ngenerations = {generations}"
+            plain = "initial = 'random'\nsurrogate = false\nracing = false"
+            text = f"[search]\npopulation_size = 6\nseed = {seed}\ngenerations = {generations}\n{plain}"
             run(parse_config(text), tmp_path / name / f"s{seed}")
 
     def call(*arguments):

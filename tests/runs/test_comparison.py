@@ -15,9 +15,10 @@ from dse.runs.runner import run
 from dse.runs.seed_tests import mann_whitney
 from dse.testing.fakes import FakeEvaluator, use_fakes
 
+PLAIN = "initial = 'random'\nsurrogate = false\nracing = false"
 METHODS = {
-    "long": "population_size = 12\ngenerations = 6",
-    "short": "population_size = 4\ngenerations = 1\ninitial = 'random'\nsurrogate = false\nracing = false",
+    "long": f"population_size = 12\ngenerations = 6\n{PLAIN}",
+    "short": f"population_size = 4\ngenerations = 1\n{PLAIN}",
 }
 
 
