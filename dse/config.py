@@ -146,12 +146,14 @@ class PruningConfig(_Table):
     """`sparsity_levels`: percents of a layer's weights that may be pruned, chosen by layer, 0 always among them; none:
     nothing is pruned, or the default levels where memory is an objective.
 
-    `structure`: weights each by itself, or all of an output channel together. `refit`: choose the weights that remain
-    anew, so that layers give what they gave, without training. `zero_weights`: whether they are
-    `multiplied`, as in a dense array, or `skipped`; `None`: skipped where layers may be pruned.
+    `rates`: whether a level is the share of the layer's own weights, or what a share of all layers' weights, chosen by
+    LAMP, takes from the layer. `structure`: weights each by itself, or all of an output channel together. `refit`:
+    choose the weights that remain anew, so that layers give what they gave, without training. `zero_weights`: whether
+    they are `multiplied`, as in a dense array, or `skipped`; `None`: skipped where layers may be pruned.
     """
 
     sparsity_levels: Levels = ()
+    rates: Literal["layer", "global"] = "layer"
     structure: Literal["weights", "channels"] = "weights"
     refit: bool = True
     zero_weights: ZeroWeights | None = None

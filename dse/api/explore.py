@@ -36,6 +36,7 @@ def explore(
     accelerator: str | None = None,
     objectives: Sequence[str] | None = None,
     sparsity_levels: Sequence[int] | None = None,
+    pruning_rates: str | None = None,
     pruned: str | None = None,
     refit: bool | None = None,
     zero_weights: str | None = None,
@@ -99,6 +100,8 @@ def explore(
         objectives: `["energy", "accuracy"]`, or these and `"memory"`, the bytes of the weights in int8 or dCSR.
         sparsity_levels: percents of a layer's weights that may be pruned (0 always may), chosen by layer; by default
             `[0, 50, 70, 80, 90]` where memory is an objective, else nothing is pruned.
+        pruning_rates: `layer`: a level is the share of the layer's own weights; `global`: a share of all layers'
+            weights, of which a layer loses what LAMP's scores say.
         pruned: `weights`, each by itself, or all weights of `channels`.
         refit: choose the weights that remain in a pruned layer anew, so that it gives what it gave; no training.
         zero_weights: `multiplied`, as in a dense array, or `skipped`, which is the default where layers may be pruned.

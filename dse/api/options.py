@@ -30,6 +30,7 @@ OPTIONS = {
     "accelerator": "accelerator.kind",
     "objectives": "search.objectives",
     "sparsity_levels": "pruning.sparsity_levels",
+    "pruning_rates": "pruning.rates",
     "pruned": "pruning.structure",
     "refit": "pruning.refit",
     "zero_weights": "pruning.zero_weights",

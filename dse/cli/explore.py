@@ -67,6 +67,9 @@ def explore(
     sparsity_levels: Annotated[
         str | None, option("Percents of a layer's weights that may be pruned; 0,50,70,80,90.", SEARCH, metavar="P,P,..")
     ] = None,
+    pruning_rates: Annotated[
+        str | None, option("Levels are shares of a layer's weights (layer) or of all (global).", SEARCH, metavar="NAME")
+    ] = None,
     pruned: Annotated[
         str | None, option("What is pruned together: weights (each by itself) or channels.", SEARCH, metavar="NAME")
     ] = None,

@@ -65,12 +65,15 @@ def check_sparsity(config: RunConfig, library: Library) -> None:
     """
     levels = sparsity_levels(config)
     if not levels:
-        if config.pruning.zero_weights == "skipped" or config.pruning.structure != "weights":
+        options = config.pruning
+        if options.zero_weights == "skipped" or (options.structure, options.rates) != ("weights", "layer"):
             raise ConfigError(
                 "[pruning] without sparsity levels: expected sparsity_levels as well, as 0, 50, 80 (0 alone keeps all "
-                "weights), or neither structure nor zero_weights"
+                "weights), or none of rates, structure and zero_weights"
             )
         return
+    if config.pruning.rates == "global" and config.pruning.structure == "channels":
+        raise ConfigError("global rates of channels: LAMP scores single weights; expected rates of each layer")
     if config.accelerator.kind != "free":
         raise ConfigError(
             f"accelerator {config.accelerator.kind!r} with sparsity levels: expected accelerator 'free', or no "
@@ -156,7 +159,8 @@ def prune_layers(config: RunConfig, loaded: "Loaded", library: Library) -> Prune
 
     bank = loaded.evaluator.bank
     choices = SparseChoices(library, sparsity_levels(config), zero_weights=zero_weights(config))
-    layers = [_at_levels(config, bank, index, choices.levels_pct) for index in range(bank.network.n_layers)]
+    masks = _masks(config, bank.network, choices.levels_pct)
+    layers = [_at_levels(config, bank, index, masks[index]) for index in range(bank.network.n_layers)]
     pruned = PrunedBank(bank, choices, layers)
     matrices = [[pruned.matrix(index, level) for level in range(len(row))] for index, row in enumerate(layers)]
     evaluator = loaded.evaluator.with_bank(pruned)
@@ -193,13 +197,24 @@ def _sizes(name: str, matrices: Sequence[NDArray[np.int16]]) -> list[int]:
         raise type(error)(f"layer {name!r} cannot be stored in dCSR: {error}. --exclude it, or do not prune") from None
 
 
-def _at_levels(config: RunConfig, bank: Any, index: int, levels_pct: Sequence[int]) -> list[Any]:
-    """The convolution of a layer at every level. Imports torch."""
+def _masks(config: RunConfig, network: Any, levels_pct: Sequence[int]) -> list[list[NDArray[np.bool_]]]:
+    """Pruned weights of every layer at every level. Imports torch."""
+    from dse.sparse.pruning import global_masks, layer_mask
+
+    shares = [level / 100 for level in levels_pct]
+    if config.pruning.rates == "global":
+        by_level = [global_masks(network, share) for share in shares]
+        return [list(masks) for masks in zip(*by_level, strict=True)]
+    structure = config.pruning.structure
+    return [[layer_mask(layer, share, structure=structure) for share in shares] for layer in network.integer_layers]
+
+
+def _at_levels(config: RunConfig, bank: Any, index: int, masks: Sequence[NDArray[np.bool_]]) -> list[Any]:
+    """The convolution of a layer pruned by each of several masks. Imports torch."""
     from dse.recovery.kept_weights import refitted
-    from dse.sparse.pruning import layer_mask, pruned_problem
+    from dse.sparse.pruning import pruned_problem
 
     layer = bank.network.integer_layers[index]
-    masks = [layer_mask(layer, level / 100, structure=config.pruning.structure) for level in levels_pct]
     if not config.pruning.refit:
         return [pruned_problem(layer.problem, mask) for mask in masks]
     return refitted(layer.problem, masks, bank.codes[index], np.random.default_rng([REFIT_SEED, index]))

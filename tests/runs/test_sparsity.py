@@ -162,6 +162,20 @@ def test_dense_engines_multiply_zeros_and_channels_go_together(tmp_path):
     assert (~matrix.any(axis=1)).mean() == pytest.approx(0.8, abs=0.05)
 
 
+def test_levels_may_be_shares_of_all_weights(tmp_path):
+    config = load_config(None, OPTIONS | {"pruning.rates": "global", "search.initial": "uniform"})
+    found = run(config, tmp_path)
+    prepared = prepare(config, Inputs())
+    bank = prepared.evaluator.bank
+    zeros = np.array([[(bank.matrix(layer, level) == 0).sum() for level in range(3)] for layer in range(5)])
+    sizes = np.array([info.n_weights for info in prepared.layers])
+    shares = zeros.sum(axis=0) / sizes.sum()
+    assert shares[1:] == pytest.approx([0.5, 0.8], abs=0.01)
+    assert np.ptp(zeros[:, 2] / sizes) > 0.1  # some layers lose more than others
+    assert len(found.front) > 1
+    assert found.config.pruning.rates == "global"
+
+
 def test_manifests_of_runs_without_pruning_are_as_before(tmp_path):
     options = SMALL | {"pruning.sparsity_levels": [], "search.evaluations": 4, "search.initial": "uniform"}
     plain = run(load_config(None, options), tmp_path)
@@ -221,6 +235,8 @@ def test_exports_compute_what_was_measured(options, tmp_path):
         ('[search]\nobjectives = ["energy", "accuracy", "memory"]\nneuron_shares = [50]', "neuron shares with"),
         ('[pruning]\nzero_weights = "skipped"', "without sparsity levels"),
         ('[pruning]\nstructure = "channels"', "without sparsity levels"),
+        ('[pruning]\nrates = "global"', "without sparsity levels"),
+        ('[pruning]\nsparsity_levels = [50]\nrates = "global"\nstructure = "channels"', "LAMP scores single weights"),
         ("[pruning]\nsparsity_levels = [50, 50]", "different whole percents"),
         ('[pruning]\nsparsity_levels = [50]\n[quantization]\nscheme = "unsigned-affine"', "'unsigned-centered'"),
     ],
