@@ -64,6 +64,13 @@ def test_explore_show_and_point(dse, fakes, tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(out)), open_run("one").front)
 
 
+def test_live_without_a_terminal(dse, fakes):
+    code, out, err = dse("explore", *SMALL, "--live", "--out", "one")
+    assert (code, "energy saved" in out) == (0, True)
+    assert "--live draws on stderr: expected a terminal" in err
+    assert "generation 3/3" in err
+
+
 def test_finished_run_is_printed_again(dse, fakes):
     first = dse("explore", *SMALL, "--out", "one")[1]
     assert dse("explore", *SMALL, "--out", "one", "--jobs", 2)[:2] == (0, first)
