@@ -29,8 +29,8 @@ from matplotlib.figure import Figure
 
 import dse
 from dse.config import load_config
-from dse.pareto import front_indices, hypervolume
 from dse.objectives import REFERENCE_POINT
+from dse.pareto import front_indices, hypervolume
 from dse.runs.preparation import Inputs, prepare
 
 STAGE = Path(__file__).parent / "runs" / "search_benchmark.toml"
