@@ -120,7 +120,7 @@ def default_report_path(paths: Sequence[str | Path]) -> Path:
 
 def _checked(path: Path) -> Path:
     """Raises `RunError` where another file would be lost."""
-    from dse.reporting.html import GENERATOR
+    from dse.reporting.report.html import GENERATOR
 
     if path.is_dir():
         raise RunError(f"{path} is a directory: expected the name of a file, as --out {path / REPORT}")
@@ -162,8 +162,8 @@ def _state_of(found: "Sequence[FoundRun]") -> tuple[object, ...]:
 
 def _write(path: Path, begun: "Sequence[FoundRun]", n_waiting: int, *, refresh_s: float) -> None:
     from dse.files import replace_file
-    from dse.reporting.html import report_html
-    from dse.reporting.report import report_data
+    from dse.reporting.report.contents import report_data
+    from dse.reporting.report.html import report_html
 
     notes = [f"{n_waiting} more {'run has' if n_waiting == 1 else 'runs have'} not begun."] if n_waiting else []
     replace_file(path, report_html(report_data(begun, refresh_s=refresh_s, notes=notes)))

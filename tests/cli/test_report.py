@@ -37,7 +37,7 @@ def command(monkeypatch, capsys):
 @pytest.fixture
 def light(monkeypatch):
     """Without plotly.js, which takes most of the time."""
-    monkeypatch.setattr("dse.reporting.html.plotly_script", lambda: "")
+    monkeypatch.setattr("dse.reporting.report.html.plotly_script", lambda: "")
 
 
 def shown(path):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from dse.reporting.attainment import attainment_data
-from dse.reporting.report_numbers import Section, numbers
+from dse.reporting.report.numbers import Section, numbers
 from dse.reporting.terminal import duration
 from dse.runs.comparability import comparability
 from dse.runs.results import Run

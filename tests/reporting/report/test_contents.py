@@ -1,4 +1,4 @@
-"""dse.reporting.report and its parts: what a report shows, as plain data."""
+"""dse.reporting.report.contents and its parts: what a report shows, as plain data."""
 
 import csv
 import json
@@ -10,8 +10,8 @@ import pytest
 
 import dse
 from dse.reporting.data import front_data
-from dse.reporting.report import as_json, report_data
-from dse.reporting.report_numbers import number, numbers, thinned
+from dse.reporting.report.contents import as_json, report_data
+from dse.reporting.report.numbers import number, numbers, thinned
 from dse.reporting.run_data import layers_data, library_data
 from dse.runs.operating_points import choose_operating_points
 from dse.runs.point_set import PointSettings
@@ -19,7 +19,7 @@ from dse.runs.run_groups import runs_at
 from dse.testing.fakes import FakeEvaluator, use_fakes
 from dse.testing.written_runs import written_run
 
-ASSETS = Path(__file__).parents[1] / "assets"
+ASSETS = Path(__file__).parents[2] / "assets"
 SECTIONS = ("progress", "predictions", "tolerances", "library", "table", "layers")
 
 

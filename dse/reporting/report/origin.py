@@ -3,8 +3,8 @@
 import shlex
 
 from dse.config import RunConfig, to_toml
-from dse.reporting.report_designs import Designs
-from dse.reporting.report_numbers import Section
+from dse.reporting.report.designs import Designs
+from dse.reporting.report.numbers import Section
 from dse.reporting.run_data import LibraryData, ProgressData
 from dse.reporting.terminal import duration
 from dse.runs.results import Run

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dse.errors import DseError
-from dse.reporting.report_numbers import Section, numbers
+from dse.reporting.report.numbers import Section, numbers
 from dse.reporting.run_data import layer_energies
 from dse.runs.finetuned import read_table
 from dse.runs.front import SEPARATOR

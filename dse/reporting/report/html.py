@@ -11,8 +11,8 @@ import re
 from importlib.resources import files
 
 from dse.errors import MissingDependencyError
-from dse.reporting.report import as_json
-from dse.reporting.report_numbers import Section
+from dse.reporting.report.contents import as_json
+from dse.reporting.report.numbers import Section
 
 GENERATOR = '<meta name="generator" content="dse report">'
 """What tells our files from others."""
@@ -50,7 +50,7 @@ def report_html(data: Section) -> str:
     """The file.
 
     Args:
-        data: see `dse.reporting.report.report_data`.
+        data: see `dse.reporting.report.contents.report_data`.
 
     Raises:
         MissingDependencyError: the package plotly is not installed.
@@ -72,7 +72,7 @@ def report_html(data: Section) -> str:
 
 
 def _page_file(name: str) -> str:
-    return (files("dse.reporting") / "page" / name).read_text(encoding="utf-8")
+    return (files("dse.reporting.report") / "page" / name).read_text(encoding="utf-8")
 
 
 def _closed(script: str) -> str:

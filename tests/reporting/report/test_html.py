@@ -1,4 +1,4 @@
-"""dse.reporting.html: the file, and the page in a real browser. Screenshots go to `DSE_SCREENSHOTS`, if that is set."""
+"""dse.reporting.report.html: the file, and the page in a browser. Screenshots go to `DSE_SCREENSHOTS`, if it is set."""
 
 import base64
 import csv
@@ -16,8 +16,8 @@ import pytest
 
 from dse.errors import MissingDependencyError
 from dse.files import replace_file
-from dse.reporting.html import GENERATOR, report_html
-from dse.reporting.report import report_data
+from dse.reporting.report.contents import report_data
+from dse.reporting.report.html import GENERATOR, report_html
 from dse.runs.run_groups import runs_at
 from dse.testing.browser import chromium, wait_until_drawn
 from dse.testing.written_runs import written_run
@@ -374,6 +374,6 @@ def test_a_page_that_nobody_writes_any_more_says_so(run, opened):
 
 
 def test_a_real_run_opens(opened):
-    page = opened(html_of(Path(__file__).parents[1] / "assets" / "run_format_2"))
+    page = opened(html_of(Path(__file__).parents[2] / "assets" / "run_format_2"))
     assert page.title() == "digits_cnn, digits, accelerator free"
     assert page.locator("#front-table tbody tr").count() > 1

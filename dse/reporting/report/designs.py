@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from dse.errors import RunError
-from dse.reporting.report_numbers import Section, missing, number, numbers, thinned
-from dse.reporting.report_series import Choices, other_series, series_of
+from dse.reporting.report.numbers import Section, missing, number, numbers, thinned
+from dse.reporting.report.series import Choices, other_series, series_of
 from dse.runs.front import SEPARATOR, wilson_interval
 from dse.runs.results import Run
 

@@ -15,10 +15,10 @@ import pandas as pd
 from dse import __version__
 from dse.errors import RunError
 from dse.reporting.data import prediction_data, run_title
-from dse.reporting.report_designs import Designs, designs_of
-from dse.reporting.report_numbers import Section, missing, number, numbers, thinned
-from dse.reporting.report_origin import facts, origin
-from dse.reporting.report_runs import comparison, comparison_notes
+from dse.reporting.report.designs import Designs, designs_of
+from dse.reporting.report.numbers import Section, missing, number, numbers, thinned
+from dse.reporting.report.origin import facts, origin
+from dse.reporting.report.runs import comparison, comparison_notes
 from dse.reporting.run_data import LibraryData, ProgressData, library_data, progress_data
 from dse.runs.results import Run
 from dse.runs.run_groups import names_of_groups
