@@ -248,17 +248,20 @@ def test_the_table_sorts_and_downloads_as_csv(run, page):
 
 def test_colors_follow_the_system_and_the_switch(run, opened, tmp_path):
     page = opened(html_of(run.path), color_scheme="dark")
-    background = "getComputedStyle(document.body).backgroundColor"
-    text = "document.getElementById('front-plot')._fullLayout.font.color"
-    assert page.evaluate(background) == "rgb(20, 23, 27)"
-    assert page.evaluate(text) == "#e9ecf0"
+
+    def await_colors(background, text):  # pictures are drawn anew when the browser has time
+        page.wait_for_function(f"getComputedStyle(document.body).backgroundColor === '{background}'")
+        page.wait_for_function(f"document.getElementById('front-plot')._fullLayout.font.color === '{text}'")
+
+    await_colors("rgb(20, 23, 27)", "#e9ecf0")
     screenshot(page, tmp_path, "dark")
     page.select_option("#theme", "light")
-    assert page.evaluate(background) == "rgb(255, 255, 255)"
-    assert page.evaluate(text) == "#1b1f24"
+    await_colors("rgb(255, 255, 255)", "#1b1f24")
+    page.select_option("#theme", "dark")
+    await_colors("rgb(20, 23, 27)", "#e9ecf0")
     page.select_option("#theme", "auto")
     page.emulate_media(color_scheme="light")
-    assert page.evaluate(background) == "rgb(255, 255, 255)"
+    await_colors("rgb(255, 255, 255)", "#1b1f24")
 
 
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
