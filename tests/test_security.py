@@ -24,7 +24,7 @@ ALLOWED = {
     ("runs/execution.py", "pickle.loads"),  # evaluators, from this process to its own workers
     ("runs/dask_worker.py", "pickle.loads"),  # the same, to workers of a cluster
 }
-UNPICKLERS = {"load", "loads", "Unpickler", "read_pickle"}
+UNPICKLERS = {"load", "loads", "Unpickler", "_Unpickler", "read_pickle"}
 PICKLING = {"pickle", "cloudpickle", "joblib", "dill", "pd", "pandas", "marshal", "shelve"}
 UNSAFE = {"eval", "exec", "compile", "__import__"}
 IMPORTERS = {"__init__.py", "entry_points.py", "runs/cluster.py"}
@@ -66,6 +66,7 @@ def unsafe_calls(text, place=""):
         "eval(x)", "torch.load(p)", "torch.load(p, weights_only=False)", "np.load(p)", "np.load(p, allow_pickle=True)",
         "pickle.load(f)", "joblib.load(f)", "pd.read_pickle(f)", "archive.extractall(p)", "os.system(x)",
         "subprocess.run(x, shell=True)", "importlib.import_module(x)", "pickle.Unpickler(f)",
+        "pickle._Unpickler(f)",
     ],
 )  # fmt: skip
 def test_what_is_looked_for_is_found(code):

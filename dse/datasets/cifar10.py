@@ -3,15 +3,15 @@
 Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, and its home page. Binary: records
 of 1 label byte and 3072 pixel bytes (R, G, B planes of 32x32). Python: pickled dictionaries with `data`, uint8
 [n, 3072], and `labels`. The official files are pickles of Python 2, and a pickle can run any code it likes when loaded;
-here it is read by an unpickler that rebuilds NumPy arrays and built-in containers and refuses everything else.
+here they are read as data, see `dse.datasets.array_pickles`.
 """
 
 import logging
-import pickle
 from pathlib import Path
 
 import numpy as np
 
+from dse.datasets.array_pickles import read_array_pickle
 from dse.datasets.dataset import ArraySource, Dataset, Part
 from dse.errors import DataError
 
@@ -21,12 +21,6 @@ _N_CLASSES = 10
 _SHAPE = (3, 32, 32)
 _N_PIXELS = 3 * 32 * 32
 _TRAIN = tuple(f"data_batch_{k}" for k in range(1, 6))
-# what NumPy writes for an array of numbers, under its old and its new module names
-_ALLOWED = {
-    (module, name)
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy")
-    for name in ("_reconstruct", "ndarray", "dtype")
-} | {("_codecs", "encode")}
 
 
 def is_cifar10_folder(folder: Path) -> bool:
@@ -76,10 +70,9 @@ def _read_binary(file: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_python(file: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with file.open("rb") as stream:
-            batch = _ArrayUnpickler(stream, encoding="latin1").load()
-    except DataError:
-        raise
+        batch = read_array_pickle(file)
+    except DataError as refused:
+        raise DataError(f"{file} is no batch of CIFAR-10: {refused}") from None
     except Exception as failure:  # a damaged pickle raises almost anything
         raise DataError(
             f"{file} cannot be read ({type(failure).__name__}: {failure}): expected a batch of CIFAR-10 in its Python "
@@ -107,16 +100,3 @@ def _read_class_names(folder: Path) -> tuple[str, ...]:
     if not file.is_file():
         return ()
     return tuple(file.read_text(encoding="utf-8").split())
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Rebuilds NumPy arrays, strings, numbers and containers; any other global is refused before it is imported."""
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in _ALLOWED:
-            raise DataError(f"a Python-format batch asks for {module}.{name}, which no CIFAR-10 file needs; not loaded")
-        if module == "_codecs":
-            return super().find_class(module, name)
-        if name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        return np._core.multiarray._reconstruct

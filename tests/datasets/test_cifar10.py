@@ -92,6 +92,32 @@ def test_pickles_cannot_run_code(tmp_path, monkeypatch):
     assert not (tmp_path / "evil").exists()
 
 
+def test_arrays_in_pickles_are_checked_and_nothing_of_numpy_is_built(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, 3072, dtype=np.uint8).tobytes()
+    whole = _python2_pickle(pixels, 7)
+    for damaged, told in (
+        (whole.replace(b"K\x01M\x00\x0ct", b"K\x02M\x00\x0ct"), r"shape \[2, 3072\] with 3072 bytes"),
+        (whole.replace(b"U\x02u1", b"U\x02O8"), "type 'O8': expected uint8"),
+        (whole.replace(b"K\x01(K\x01M", b"K\x01(NM"), "cannot be read"),
+    ):
+        (tmp_path / "test_batch").write_bytes(damaged)
+        with pytest.raises(DataError, match=told):
+            read_cifar10(tmp_path)
+    for names in ("numpy ndarray", "numpy.core.multiarray scalar", "_codecs decode", "builtins getattr"):
+        module, name = names.split()
+        content = f"c{module}\n{name}\n)R.".encode()
+        (tmp_path / "test_batch").write_bytes(content)
+        with pytest.raises(DataError, match="is no batch|cannot be read|holds a"):
+            read_cifar10(tmp_path)
+
+
+def test_rows_of_fortran_arrays(tmp_path):
+    pixels = np.asfortranarray(np.random.default_rng(0).integers(0, 256, (4, 3072), dtype=np.uint8))
+    (tmp_path / "test_batch").write_bytes(pickle.dumps({"data": pixels, "labels": [0, 1, 2, 3]}, protocol=2))
+    test = read_cifar10(tmp_path).test
+    np.testing.assert_array_equal(test.images.read(np.arange(4)).reshape(4, -1), pixels)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"garbage", pickle.dumps([1]), pickle.dumps({"labels": [1]}), _python2_pickle(b"x" * 3072, 7)[:-500]],

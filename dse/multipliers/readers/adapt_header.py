@@ -47,7 +47,12 @@ def read(path: Path) -> Multiplier:
         detail = f"{len(rows)} rows" if wrong is None else f"{len(rows[wrong])} numbers in row {wrong}"
         raise MultiplierError(f"{str(path)!r}: table has {detail}: expected 256 rows of 256; copy the file again")
     is_signed = not re.search(r"\bunsigned\b|\buint\d+_t\b", declaration)
-    table = np.array(rows, dtype=np.int64)
+    try:
+        table = np.array(rows, dtype=np.int64)
+    except OverflowError:
+        raise MultiplierError(
+            f"{str(path)!r}: the table has numbers beyond 64 bits: expected products of 8-bit operands; copy it again"
+        ) from None
     multiplier = Multiplier(path.stem, natural_order(table) if is_signed else table, is_signed, origin=str(path))
     if is_negative_quadrant_suspicious(multiplier):
         _logger.warning(

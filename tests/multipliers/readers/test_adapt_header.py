@@ -65,6 +65,7 @@ def test_mirrored_negative_quadrant_is_logged(tmp_path, caplog):
         (_header(np.zeros((255, 256), int)), "255 rows"),
         (_header(np.zeros((256, 256), int))[:-9], "holds no 256 x 256 array"),
         (_header(np.zeros((2, 2), int)).replace("0}", "SIZE}"), "more than integers"),
+        (_header(np.zeros((256, 256), int)).replace("0}", f"{10**20}}}", 1), "beyond 64 bits"),
     ],
 )
 def test_bad_headers(tmp_path, text, message):

@@ -91,6 +91,14 @@ def test_bad_text(tmp_path, lines, message):
         plain.read_text(tmp_path / "m.csv")
 
 
+def test_a_header_that_numpy_cannot_tokenize(tmp_path):
+    np.save(tmp_path / "m.npy", exact_table(False))
+    content = (tmp_path / "m.npy").read_bytes()
+    (tmp_path / "m.npy").write_bytes(content.replace(b"'descr': '", b"'descr': \x83eg\xd7", 1))
+    with pytest.raises(MultiplierError, match="not a readable NumPy file"):
+        plain.read_numpy(tmp_path / "m.npy")
+
+
 def test_binary_content_is_no_text(tmp_path):
     (tmp_path / "m.csv").write_bytes(bytes(range(128, 256)))
     with pytest.raises(MultiplierError, match="is not text"):
