@@ -1,10 +1,13 @@
 """Fixtures shared by all tests."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
+# A shell has what it runs in the background ignore Ctrl-C, and what that starts too; tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests run tiny networks, on which two threads spend their time waiting for each other. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Speeds measured beside other tests would be wrong, and kept for the user; and each machine would test other kernels.

@@ -89,14 +89,6 @@ def test_a_run_that_fails_does_not_stop_the_others_and_is_tried_again(folder):
     assert {folder.state(name) for name in NAMES} == {"finished"}
 
 
-@pytest.fixture
-def interruptible():
-    """Where pytest runs in the background of a shell, Ctrl-C is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def interrupt_soon(folder, name, file="resolved.toml"):
     def wait():
         while not (folder.run(name).path / file).exists():
@@ -108,7 +100,7 @@ def interrupt_soon(folder, name, file="resolved.toml"):
     return thread
 
 
-def test_an_interrupt_ends_all_processes(folder, interruptible):
+def test_an_interrupt_ends_all_processes(folder):
     thread = interrupt_soon(folder, "seed_1")
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
@@ -119,7 +111,7 @@ def test_an_interrupt_ends_all_processes(folder, interruptible):
     assert folder.state("seed_2") == "waiting"
 
 
-def test_what_does_not_end_is_killed(folder, interruptible, monkeypatch):
+def test_what_does_not_end_is_killed(folder, monkeypatch):
     monkeypatch.setattr(sweep_execution, "PATIENCE_S", 0.3)
     thread = interrupt_soon(folder, "seed_0", "started")
     begin = time.monotonic()
