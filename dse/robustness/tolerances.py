@@ -125,7 +125,7 @@ class Tolerances:
             for name, dtype in (types | {"is_saturated": np.bool_}).items():
                 values[name] = np.array(values[name], dtype=dtype)
             found = cls(**values | {"layers": tuple(values["layers"])})
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise RunError(f"not the text of tolerances ({error}): delete the file to learn them again") from None
         if any(len(values[name]) != len(found.layers) for name in (*types, "is_saturated")):
             raise RunError("not the text of tolerances (lengths differ): delete the file to learn them again")

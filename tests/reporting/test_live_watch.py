@@ -133,7 +133,7 @@ def test_ctrl_c_at_a_real_terminal(tmp_path):
         command = ["-m", "dse", "explore", "--live", "--generations", "500", "--out", str(tmp_path / "run")]
         os.execv(sys.executable, [sys.executable, *command])
     fcntl.ioctl(terminal_end, termios.TIOCSWINSZ, struct.pack("HHHH", 32, 100, 0, 0))
-    text, deadline, is_interrupted = b"", time.monotonic() + 60, False
+    text, deadline, is_interrupted = b"", time.monotonic() + 120, False
     while time.monotonic() < deadline:
         try:
             text += os.read(terminal_end, 65536) if select.select([terminal_end], [], [], 0.1)[0] else b""
@@ -146,7 +146,7 @@ def test_ctrl_c_at_a_real_terminal(tmp_path):
         os.kill(process, signal.SIGKILL)
     _, status = os.waitpid(process, 0)
     os.close(terminal_end)
-    text = text.decode()
+    text = text.decode(errors="replace")  # Ctrl-C may come in the middle of a sign
     assert os.waitstatus_to_exitcode(status) == 130, text[-2000:]
     assert text.rindex(SHOW_CURSOR) > text.rindex(HIDE_CURSOR)
     assert "interrupted; everything measured is in" in text[text.rindex(SHOW_CURSOR) :]

@@ -28,6 +28,14 @@ def test_other_text_is_refused(text):
         Tolerances.from_json(text)
 
 
+def test_huge_numbers_are_refused():
+    first = '"n_multiplications": [\n  '
+    text = tiny_tolerances().to_json().replace(first, first + 30 * "9")
+    assert text.count(30 * "9") == 1
+    with pytest.raises(RunError, match="not the text of tolerances"):
+        Tolerances.from_json(text)
+
+
 def test_lengths_must_agree():
     text = tiny_tolerances().to_json().replace('"layer0",', "")
     with pytest.raises(RunError, match="lengths differ"):
