@@ -14,6 +14,8 @@ divided by their number.
 - Distillation (Hinton, Vinyals, Dean, 2015): part of the loss is the cross entropy to what the exact integer network
   says of the same images, which costs one exact pass. The network has learned these images' labels before; what the
   exact network does with them says more than they do.
+- Weights that are pruned stay zero, and no other becomes zero: memory and energy of the design stay what they were.
+  What it learns from is the exact network with all weights.
 - Hardening first, where asked for: the network learns to bear noise as large as the errors of its design
   (`dse.recovery.hardening`), and reconstruction aims at that network.
 - The best epoch on the validation images counts; epoch 0 is the design before learning.
@@ -39,10 +41,11 @@ from dse import stopping
 from dse.checkpoint import load_checkpoint, save_checkpoint
 from dse.datasets import Split
 from dse.datasets.augmentation import augment
-from dse.errors import NetworkError, RunError
+from dse.errors import ConfigError, NetworkError, RunError
 from dse.recovery.finetuning_settings import FinetuningSettings
 from dse.recovery.hardening import noise, residual_errors
 from dse.recovery.operators import OperatorBank
+from dse.recovery.pruned_network import PrunedDesign
 from dse.recovery.reconstruction import OnLayer, reconstruct
 from dse.recovery.statistics import match_statistics
 from dse.recovery.switchable import SwitchableNetwork, switchable_network
@@ -109,7 +112,7 @@ def best(history: tuple[Epoch, ...] | list[Epoch]) -> Epoch:
 
 
 def finetune(
-    bank: OperatorBank,
+    bank: OperatorBank | PrunedDesign,
     assignments: NDArray[np.int64],
     training: Split,
     validation: Split,
@@ -140,7 +143,7 @@ def finetune(
         on_hardening, on_layer, on_step, on_epoch: told how it goes on, in this order.
 
     Raises:
-        ConfigError: several points under weight tuning, which share their weights.
+        ConfigError: several points under weight tuning, which share their weights, or hardening of a pruned design.
         NetworkError: no gradient comes through the network.
         RunError: the loss is not finite, or the checkpoint belongs to something else.
     """
@@ -161,7 +164,7 @@ class Learning:
 
     def __init__(
         self,
-        bank: OperatorBank,
+        bank: OperatorBank | PrunedDesign,
         assignments: NDArray[np.int64],
         training: Split,
         validation: Split,
@@ -179,7 +182,10 @@ class Learning:
         self._training, self._validation, self._settings, self._path = training, validation, settings, checkpoint
         self._key = finetuning_key(bank, assignments, training, validation, settings, top=top)
         self._key = _extended(self._key, start, inner_of)
-        self._exact = switchable_network(bank, np.full((1, bank.network.n_layers), bank.library.exact_index))
+        if bank.whole is not bank:
+            check_unhardened(settings)
+        exact = np.full((1, bank.network.n_layers), bank.whole.library.exact_index)
+        self._exact = switchable_network(bank.whole, exact)
         self._learner = LearningNetwork(
             bank, assignments, gradient=settings.gradient, has_gains=settings.has_gains(bank.network.folded)
         )
@@ -420,8 +426,21 @@ def _first_sentence(error: RuntimeError) -> str:
     return str(error).splitlines()[0].partition(" Hint: ")[0].rstrip(". ")
 
 
+def check_unhardened(settings: FinetuningSettings) -> None:
+    """Refuses hardening for designs with pruned layers.
+
+    Raises:
+        ConfigError: it is asked for.
+    """
+    if settings.noise_epochs:
+        raise ConfigError(
+            f"--noise-epochs is {settings.noise_epochs}: hardening knows layers with all their weights, and layers of "
+            "this design may be pruned; expected 0"
+        )
+
+
 def finetuning_key(
-    bank: OperatorBank,
+    bank: OperatorBank | PrunedDesign,
     assignments: NDArray[np.int64],
     training: Split,
     validation: Split,
@@ -442,6 +461,8 @@ def finetuning_key(
         repr(np.asarray(assignments).tolist()),
         f"{_described(settings)} top {top}",
         *([] if device == "cpu" else [f"device {device}"]),
+        # Which weights stay zero, the network's own fingerprint tells.
+        *([] if bank.whole is bank else [f"zeros stay zero, of {bank.whole.network.fingerprint()}"]),
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

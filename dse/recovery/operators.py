@@ -113,6 +113,16 @@ class OperatorBank:
         self._moved_network: IntegerNetwork | None = None
 
     @property
+    def whole(self) -> "OperatorBank":
+        """The operators of the network with all its weights: these."""
+        return self
+
+    def stays_zero(self, layer_index: int) -> torch.Tensor | None:
+        """Weights of a layer that learning must leave at zero, bool of their shape, all others staying away from it;
+        `None`: a weight may become what it likes."""
+        return None
+
+    @property
     def moved_network(self) -> IntegerNetwork:
         """The network on the device of the operators."""
         if self._moved_network is None:

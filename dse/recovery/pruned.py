@@ -92,6 +92,11 @@ class PrunedBank:
         self._corrections: dict[tuple[int, int], Correction] = {}
 
     @property
+    def whole(self) -> OperatorBank:
+        """The operators of the network with all its weights."""
+        return self.bank
+
+    @property
     def network(self) -> IntegerNetwork:
         """See `OperatorBank`; with all its weights."""
         return self.bank.network

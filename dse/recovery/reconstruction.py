@@ -111,6 +111,7 @@ def fit_layer(
     weight = (problem.weight.to(device, torch.int64) - problem.w_low).flatten(1)
     products = original.weight.to(device, torch.int64).flatten(1)
     chosen, n_outputs = weight.clone(), problem.n_outputs // problem.groups
+    zero = int(problem.w_zero_point[0]) - problem.w_low if layer.keeps_zeros else None
     for channels, multipliers in layer.rows_by_multipliers():
         tables = [sample.scaled(m) for sample, m in zip(samples, multipliers, strict=True)]
         for group in np.unique(channels // n_outputs):
@@ -120,7 +121,7 @@ def fit_layer(
             units = torch.tensor([sample.unit for sample in samples], device=device)
             chosen[rows] = _fitted(
                 problem, tables, weight[rows], products[rows], patches, residual, units=units, rng=rng,
-                sweeps=sweeps,
+                sweeps=sweeps, zero=zero,
             )  # fmt: skip
     layer.use_codes((chosen + problem.w_low).view(problem.weight.shape))
 
@@ -136,6 +137,7 @@ def _fitted(
     units: torch.Tensor,
     rng: np.random.Generator,
     sweeps: int,
+    zero: int | None,
 ) -> torch.Tensor:
     """Code indices of filters with the same inputs and tables, int64 `[n_filters, K]`; most arguments as in `descend`.
 
@@ -144,11 +146,15 @@ def _fitted(
         tables: of every point, float32 `[256, 256]`.
         weight: code indices that go into the tables before.
         products, patches, residual, units, rng, sweeps: see `descend`.
+        zero: index of a code; weights that have it keep it, and no other takes it.
     """
-    columns, column_of = distinct_columns(tables)
+    columns, column_of = distinct_columns(tables, apart=zero)
     before = column_of[weight]
     codes = torch.arange(256.0, device=weight.device) + problem.x_low
-    found = descend(columns, patches, before.clone(), residual, products=products, units=units, codes=codes, rng=rng)
+    found = descend(
+        columns, patches, before.clone(), residual, products=products, units=units, codes=codes, rng=rng,
+        barred=None if zero is None else int(column_of[zero]),
+    )  # fmt: skip
     return torch.where(found == before, weight, nearest_codes(column_of)[found, products - problem.w_low])
 
 
@@ -190,14 +196,23 @@ class _Samples:
         return cls(sampled_patches(problem, codes, positions), residual * factor, factor)
 
 
-def distinct_columns(tables: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def distinct_columns(tables: Sequence[torch.Tensor], *, apart: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """The columns of some tables, float32 `[256, 256]` each, that differ in any of them.
+
+    Args:
+        tables: as described.
+        apart: index of a code that has a column of its own, whatever it holds.
 
     Returns:
         These columns, float32 `[n_tables, 256, n]`, and the column of each code, int64 `[256]`.
     """
-    distinct, column_of = torch.unique(torch.cat(list(tables)), dim=1, return_inverse=True)
-    return distinct.reshape(len(tables), 256, -1).contiguous(), column_of
+    rows = list(tables)
+    if apart is not None:
+        mark = torch.zeros_like(rows[0][:1])
+        mark[0, apart] = 1
+        rows.append(mark)
+    distinct, column_of = torch.unique(torch.cat(rows), dim=1, return_inverse=True)
+    return distinct[: 256 * len(tables)].reshape(len(tables), 256, -1).contiguous(), column_of
 
 
 def nearest_codes(column_of: torch.Tensor) -> torch.Tensor:
@@ -238,6 +253,7 @@ def descend(
     codes: torch.Tensor,
     rng: np.random.Generator,
     sweeps: int = SWEEPS,
+    barred: int | None = None,
 ) -> torch.Tensor:
     """Coordinate descent over the weights of filters with the same inputs, see the module; on the tensors' device.
 
@@ -251,6 +267,7 @@ def descend(
         codes: activation codes in natural order, float32 `[256]`.
         rng: decides the order of weights.
         sweeps: over all weights.
+        barred: column that no weight leaves or enters.
 
     Returns:
         `columns`.
@@ -269,6 +286,8 @@ def descend(
             together = 2 * (slope - slope[old, filters]) + square[:, None] - 2 * gram[:, old] + square[old]
             alone = square[:, None] - square[old] - 2 * products[:, k] * (product - product[old].T)
             change = (1 - shrinkage) * together + shrinkage * alone
+            if barred is not None:
+                change[barred], change[:, old == barred] = math.inf, math.inf
             best = change.argmin(0)
             is_better = change[best, filters] < -1e-6 * square[old].clamp_min(1e-12)
             best = torch.where(is_better, best, old)

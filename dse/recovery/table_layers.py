@@ -96,6 +96,8 @@ class TableLayer(nn.Module):
         library: of multipliers.
         gradients: smoothed ones of the tables, by index of the multiplier; `None` without.
         lines: slope of each column of the tables, float32 `[256]`, by index of the multiplier; `None`: the weight.
+        stays_zero: weights that are zero and stay it, while no other becomes zero, bool of the weights' shape; `None`:
+            weights are free.
         device: of inputs, outputs and all that learns. Weights are packed on the CPU.
         backend: of the simulation.
 
@@ -118,6 +120,7 @@ class TableLayer(nn.Module):
         library: Library,
         gradients: Mapping[int, TableGradients] | None = None,
         lines: Mapping[int, torch.Tensor] | None = None,
+        stays_zero: torch.Tensor | None = None,
         device: torch.device = CPU,
         backend: str = "auto",
     ):
@@ -131,6 +134,7 @@ class TableLayer(nn.Module):
             self._lines = {point.key: slopes.to(device) for point, slopes in zip(points, rows, strict=True)}
         self._distinct = {point.key: point.multipliers for point in points}
         self._w_zero_point = layer.problem.w_zero_point.view(-1, 1, 1, 1).to(device)
+        self._stays_zero = None if stays_zero is None else stays_zero.to(device)
         self.weight = nn.Parameter(layer.problem.weight.to(device, torch.float32))
         channels = layer.problem.n_outputs
         self.gains = nn.ParameterList(torch.ones(channels, device=device) for _ in points)
@@ -144,10 +148,19 @@ class TableLayer(nn.Module):
 
     def quantized(self) -> IntegerConv:
         """The convolution with the weights as they are now, on the CPU, and the zero-point corrections of these."""
-        p = self.layer.problem
-        codes = self.weight.detach().round().to(p.weight.dtype).cpu()
+        p, weight = self.layer.problem, self.weight.detach()
+        codes = weight.round() if self._stays_zero is None else self._in_pattern(weight)
+        codes = codes.to(p.weight.dtype).cpu()
         centered = (codes.to(torch.int64) - p.w_zero_point.view(-1, 1, 1, 1)).flatten(1).sum(1)
         return dataclasses.replace(p, weight=codes, constant=-p.x_zero_point * centered)
+
+    def _in_pattern(self, weight: torch.Tensor) -> torch.Tensor:
+        """Codes for weights of which some stay zero; one that does not takes a code beside zero where it is near it."""
+        zero, info = self._w_zero_point.to(weight.dtype), torch.iinfo(self.layer.problem.weight.dtype)
+        is_below = (weight < zero) & (zero > info.min) | (zero == info.max)
+        codes = weight.round()
+        codes = torch.where(codes == zero, torch.where(is_below, zero - 1, zero + 1), codes)
+        return torch.where(self._stays_zero, zero, codes)
 
     def mapped(self, problem: IntegerConv) -> IntegerConv:
         """`problem` with the weights that go into the table."""
@@ -161,6 +174,8 @@ class TableLayer(nn.Module):
         with torch.no_grad():
             info = torch.iinfo(self.layer.problem.weight.dtype)
             self.weight.clamp_(info.min, info.max)
+            if self._stays_zero is not None:
+                self.weight.copy_(torch.where(self._stays_zero, self._w_zero_point.to(torch.float32), self.weight))
         problem = self.quantized()
         self.codes = problem.weight.to(self.device)
         centered = self.codes.to(torch.float32) - self._w_zero_point
@@ -205,8 +220,15 @@ class TableLayer(nn.Module):
         return self._map is not None
 
     @property
+    def keeps_zeros(self) -> bool:
+        """Whether weights of zero stay zero, and no other becomes zero."""
+        return self._stays_zero is not None
+
+    @property
     def is_exact(self) -> bool:
-        """Whether all channels have the exact multiplier at all points."""
+        """Whether all channels have the exact multiplier at all points; of layers that may be pruned never."""
+        if self.keeps_zeros:
+            return False
         return all((point.multipliers == self._library.exact_index).all() for point in self.points)
 
     def rows_by_multipliers(self) -> Iterator[tuple[NDArray[np.int64], tuple[Multiplier, ...]]]:
@@ -311,7 +333,7 @@ class LearningNetwork:
     Linear layers have no BatchNorm: their points share one bias, which starts as the mean of theirs.
 
     Args:
-        bank: operators of the network, which is not changed.
+        bank: operators of the network, which is not changed; of a `PrunedDesign` weights that are zero stay zero.
         assignments: int64 `[n_points, n_layers]`, or `[n_points, n_neurons]` where neurons of a layer differ.
         gradient: "linear", "ste" or "smoothed", see `dse.recovery.table_gradients`.
         has_gains: whether scales learn, or biases only.
@@ -352,6 +374,7 @@ class LearningNetwork:
                 library=bank.library,
                 gradients=gradients,
                 lines=_lines(bank, index, points) if gradient == "linear" else None,
+                stays_zero=bank.stays_zero(index),
                 device=self.device,
                 backend=self._backend,
             )

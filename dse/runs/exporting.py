@@ -172,12 +172,15 @@ def _tuned_accuracy(path: Path, table: pd.DataFrame) -> dict[str, NDArray[Any]]:
 def _write(source: _Source, prepared: Prepared, out: Path) -> tuple[Path, Path]:
     """Imports torch."""
     from dse.exported.writer import Description, write_exported
-    from dse.recovery.pruned_network import pruned_network
+    from dse.recovery.pruned_network import PrunedDesign
     from dse.recovery.switchable import SwitchableNetwork, switchable_network
     from dse.simulation.devices import CPU
 
     bank, library = prepared.evaluator.bank, prepared.library
     assignments = np.array([[library.index(name) for name in row] for row in source.assignments], dtype=np.int64)
+    if source.run.sparsity is not None:
+        bank = PrunedDesign(bank, assignments[0])
+        library, assignments = bank.library, bank.rows
     if source.is_finetuned:
         model = SwitchableNetwork.load(source.tuned, bank.network, library, backend=source.config.execution.backend)
         if not np.array_equal(np.stack([point.assignment for point in model.points]), assignments):
@@ -185,8 +188,6 @@ def _write(source: _Source, prepared: Prepared, out: Path) -> tuple[Path, Path]:
                 f"{source.tuned} holds other points than {source.run.path}: fine-tune them again, or export with "
                 "--untuned"
             )
-    elif source.run.sparsity is not None:
-        model = pruned_network(bank, assignments[0], device=CPU)
     else:
         model = switchable_network(bank, assignments, device=CPU)  # as the export, with the same bits
     images = prepared.guide.calibration

@@ -212,7 +212,8 @@ class FinetunedPoints:
             images; the exact network is not tuned), n_images_report, accuracy_validation_untuned,
             accuracy_validation, best_epoch, epochs, time_s, assignment. With more than 10 classes also
             accuracy_top5_untuned, accuracy_top5 and accuracy_top5_exact; for sets n_private_parameters and overhead_pct
-            (of all points together, relative to a network with one).
+            (of all points together, relative to a network with one); where layers may be pruned sparsities,
+            memory_bytes and memory_rel, as in `front.csv`: learning leaves them.
     """
 
     path: Path

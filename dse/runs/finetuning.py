@@ -3,6 +3,8 @@
 Network, data and library are those of the run, loaded again as its configuration says; the run's own files stay as they
 are. Training images are those of the part that ranges were calibrated on; those that decide which epoch is the best are
 images of the search; the report images are looked at once, at the end. See `finetuned` for the files.
+
+Points with pruned layers keep their pattern of zeros, and with it energy and memory.
 """
 
 import hashlib
@@ -30,13 +32,13 @@ from dse.runs.finetuned import (
     FinetuneOptions,
     open_finetuned,
 )
-from dse.runs.front import SEPARATOR, wilson_interval
+from dse.runs.front import SEPARATOR, memory_columns, wilson_interval
 from dse.runs.manifest import check_unchanged, current_versions
 from dse.runs.neuron_shares import check_whole_layers
 from dse.runs.preparation import Inputs, Prepared, check_objects, prepare, training_images
 from dse.runs.results import Run, open_run
 from dse.runs.runner import threads_for
-from dse.runs.sparsity import check_all_weights
+from dse.runs.sparsity import sparsity_levels
 from dse.runs.store import SET_FILE, RunDirectory, RunLock
 
 TOP5_CLASSES = 10
@@ -177,7 +179,8 @@ def finetune_points(
         raise ConfigError(f"--threads is {threads}: expected at least 1")
     target = find_target(Path(path), points, assignments)
     check_whole_layers(target.config, target.run.path, "fine-tuning")
-    check_all_weights(target.config, target.run.path, "fine-tuning")
+    if sparsity_levels(target.config):
+        _check_unhardened(options)
     check_objects(target.config, inputs, target.run.path, "dse.finetune")
     config = on_device(target.config, device)
     _check_device(config)
@@ -205,6 +208,13 @@ def _check_device(config: RunConfig) -> None:
     from dse.simulation.devices import find_device
 
     find_device(config.execution.device)
+
+
+def _check_unhardened(options: FinetuneOptions) -> None:
+    """Before anything is loaded. Imports torch."""
+    from dse.recovery.finetuning import check_unhardened
+
+    check_unhardened(options.settings)
 
 
 def find_target(path: Path, points: str | int | Sequence[int] | None, assignments: str | Path | None) -> Target:
@@ -362,18 +372,27 @@ class _Finetuning:
             )
         return True
 
+    def _learnable(self, rows: NDArray[np.int64]) -> tuple[Any, NDArray[np.int64]]:
+        """Operators to learn with, and the assignments as indices into their library."""
+        if self.prepared.memory is None:
+            return self._bank, rows
+        from dse.recovery.pruned_network import PrunedDesign
+
+        design = PrunedDesign(self._bank, rows[0])  # points of a run learn one by one
+        return design, design.rows
+
     def _key(self, rows: NDArray[np.int64]) -> str:
         from dse.recovery.finetuning import finetuning_key
 
-        top = self.target.config.data.top
-        return finetuning_key(self._bank, rows, self._training, self._validation, self.options.settings, top=top)
+        (bank, rows), top = self._learnable(rows), self.target.config.data.top
+        return finetuning_key(bank, rows, self._training, self._validation, self.options.settings, top=top)
 
     def _tune(self, job: Job, rows: NDArray[np.int64]) -> None:
         from dse.recovery.finetuning import finetune
 
         checkpoint = self.directory.checkpoint(job.stem)
         tuned = finetune(
-            self._bank, rows, self._training, self._validation, self.options.settings,
+            *self._learnable(rows), self._training, self._validation, self.options.settings,
             top=self.target.config.data.top, checkpoint=checkpoint,
             on_hardening=self.observer.on_hardening, on_layer=self.observer.on_layer, on_step=self.observer.on_step,
             on_epoch=lambda epoch: self.observer.on_epoch(epoch.epoch, epoch.accuracies),
@@ -403,7 +422,7 @@ class _Finetuning:
         from dse.recovery.switchable import switchable_network
 
         top, n_images = self.target.config.data.top, self._report.n_images
-        untuned = switchable_network(self._bank, rows)
+        untuned = switchable_network(*self._learnable(rows))
         ranks, ranks_untuned = tuned.network.ranks(self._report), untuned.ranks(self._report)
         energy = np.array(self._energy_rel(rows) if job.energy_rel is None else job.energy_rel)
         accuracy = (ranks < top).mean(1)
@@ -434,11 +453,15 @@ class _Finetuning:
         if len(rows) > 1:
             columns["n_private_parameters"] = tuned.network.n_private_parameters
             columns["overhead_pct"] = 100 * tuned.network.overhead
+        if self.prepared.memory is not None:
+            columns |= memory_columns(self.prepared.memory, Designs(rows))
         names = {"assignment": [SEPARATOR.join(names) for names in job.assignments]}
         return pd.DataFrame(columns | names)
 
     def _energy_rel(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Of the multiplications, whatever tiles they run on."""
+        """Of the multiplications, whatever tiles they run on, and of those that are left where layers are pruned."""
+        if self.prepared.memory is not None:
+            return self.prepared.accelerator.energy_rel(Designs(rows))
         accelerator = make_accelerator("free", self.prepared.layers, library=self.prepared.library)
         return accelerator.energy_rel(Designs(rows))
 
@@ -447,7 +470,9 @@ class _Finetuning:
         """Of the exact network on the report images, int64 `[n_images]`, measured once."""
         from dse.recovery.switchable import switchable_network
 
-        return switchable_network(self._bank, self.prepared.exact[None]).ranks(self._report)[0]
+        whole = self._bank.whole
+        exact = np.full((1, len(self.prepared.layers)), whole.library.exact_index)
+        return switchable_network(whole, exact).ranks(self._report)[0]
 
     def _start(self, n_left: int, threads: int) -> FinetuneStart:
         return FinetuneStart(

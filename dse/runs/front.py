@@ -6,12 +6,13 @@ The interval is Wilson's (J. Am. Stat. Assoc. 22, 1927), with `p = k / n` correc
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from dse.cost.accelerators import Accelerator
+from dse.cost.accelerators import Accelerator, Designs
 from dse.cost.weight_memory import WeightMemory
 from dse.runs.measured import Measured
 
@@ -84,11 +85,18 @@ def front_table(
         table["n_tiles"] = [len(np.unique(row)) for row in designs.tiles]
         table["throughput_per_s"] = accelerator.throughput(designs)
     if memory is not None:
-        sparsities = memory.choices.sparsities_pct(designs.assignments)
-        table["sparsities"] = [SEPARATOR.join(str(s) for s in row) for row in sparsities]
-        table["memory_bytes"] = memory.bytes(designs)
-        table["memory_rel"] = memory.rel(designs)
+        table = table.assign(**memory_columns(memory, designs))
     return table
+
+
+def memory_columns(memory: WeightMemory, designs: Designs) -> dict[str, Any]:
+    """What tables tell of designs whose layers may be pruned, by column: sparsities, memory_bytes, memory_rel."""
+    sparsities = memory.choices.sparsities_pct(designs.assignments)
+    return {
+        "sparsities": [SEPARATOR.join(str(s) for s in row) for row in sparsities],
+        "memory_bytes": memory.bytes(designs),
+        "memory_rel": memory.rel(designs),
+    }
 
 
 def join_names(assignment: Sequence[int], names: Sequence[str]) -> str:

@@ -34,6 +34,16 @@ def shake(learner, seed=0):
     learner.pack()
 
 
+def wide_network():
+    """Filters of up to 108 weights: what there is to choose."""
+    return randomize(
+        nn.Sequential(
+            nn.Conv2d(2, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 12, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(12, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
+        )
+    )  # fmt: skip
+
+
 class Varied(nn.Module):
     """Strides, even kernels with uneven padding, groups, dilation, reflected edges, a linear layer on three axes."""
 

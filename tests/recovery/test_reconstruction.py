@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from dse.recovery.reconstruction import (
     descend,
@@ -17,9 +16,9 @@ from dse.recovery.reconstruction import (
 from dse.recovery.statistics import match_statistics
 from dse.recovery.switchable import switchable_network
 from dse.recovery.table_layers import LearningNetwork
-from dse.testing.tiny import randomize, tiny_split
+from dse.testing.tiny import tiny_split
 
-from .learners import NETWORKS, SPLIT, make_bank, random_rows
+from .learners import NETWORKS, SPLIT, make_bank, random_rows, wide_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
 
@@ -54,16 +53,6 @@ def errors(model, exact, images=OTHERS):
         model.set_operating_point(k)
         found.append(float((outputs(model, images) - wanted).square().mean().sqrt() / wanted.std()))
     return found
-
-
-def wide_network():
-    """Filters of up to 108 weights: what there is to choose."""
-    return randomize(
-        nn.Sequential(
-            nn.Conv2d(2, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 12, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(12, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
-        )
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("is_signed", [False, True])
@@ -200,6 +189,35 @@ def test_columns_that_repeat_count_once_and_codes_stay_near():
     nearest = nearest_codes(column_of)
     middle = int(column_of[100])
     assert [int(nearest[middle, code]) for code in (0, 70, 100, 255)] == [64, 70, 100, 191]
+
+
+def test_a_code_may_have_a_column_of_its_own():
+    table = torch.arange(256.0)[:, None] * torch.tensor([0.0, 1.0, 1.0, 2.0]).repeat_interleave(64)
+    tables, column_of = distinct_columns([table, 3 * table], apart=100)
+    assert tables.shape == (2, 256, 4)
+    assert torch.equal(tables[0][:, column_of], table)
+    assert torch.equal(tables[1][:, column_of], 3 * table)
+    assert torch.nonzero(column_of == column_of[100]).tolist() == [[100]]
+    assert int(nearest_codes(column_of)[column_of[99], 100]) == 99
+
+
+def test_no_weight_leaves_or_enters_a_barred_column():
+    generator = torch.Generator().manual_seed(3)
+    tables, residual = torch.randn(1, 256, 3, generator=generator), torch.zeros(1, 300, 6)
+    patches = torch.randint(0, 256, (1, 300, 8), generator=generator)
+    start = torch.randint(0, 3, (6, 8), generator=generator)
+    for k in range(8):  # sums of these columns, whose target is 0
+        residual[0] += tables[0][patches[0, :, k]][:, start[:, k]]
+    options = {"products": torch.zeros(6, 8, dtype=torch.int64), "units": torch.zeros(1), "codes": torch.arange(256.0)}
+    free, bound = (
+        descend(
+            tables, patches, start.clone(), residual.clone(), **options, rng=np.random.default_rng(0), barred=barred
+        )
+        for barred in (None, 1)
+    )  # fmt: skip
+    assert torch.equal(bound == 1, start == 1)
+    assert not torch.equal(free == 1, start == 1)
+    assert not torch.equal(bound, start)
 
 
 def test_neurons_of_a_layer_that_differ():

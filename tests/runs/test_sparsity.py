@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from dse.config import load_config, parse_config
 from dse.cost.accelerators import Designs
@@ -10,6 +11,9 @@ from dse.evaluation import hits
 from dse.exported.reader import load_exported
 from dse.objectives import reference_point
 from dse.pareto import hypervolume, nondominated
+from dse.recovery.finetuning_settings import FinetuningSettings
+from dse.recovery.pruned_network import PrunedDesign
+from dse.recovery.switchable import SwitchableNetwork
 from dse.runs.exporting import export_points
 from dse.runs.finetuned import FinetuneOptions
 from dse.runs.finetuning import finetune_points
@@ -23,6 +27,7 @@ from dse.runs.results import open_run
 from dse.runs.run_status import status_table
 from dse.runs.runner import run
 from dse.runs.sparsity import _sizes, check_sparsity, quantization_scheme, sparsity_levels, zero_weights
+from dse.sparse.pruning import is_zero
 from dse.testing.fakes import fake_library
 
 SMALL = {
@@ -200,7 +205,6 @@ def test_damaged_manifests_are_told(finished, tmp_path):
 
 def test_what_knows_layers_with_all_weights_refuses(finished):
     asked = [
-        lambda: finetune_points(finished.path, FinetuneOptions(), points=[0]),
         lambda: choose_operating_points(finished.path, PointSettings(n_multipliers=2, n_points=2)),
         lambda: match_designs(finished.path, [60.0]),
     ]
@@ -225,6 +229,54 @@ def test_exports_compute_what_was_measured(options, tmp_path):
         network = load_exported(arrays)
         assert (hits(network(report.images), report.labels).double().mean()) == row["accuracy"]
         assert network.document.points[0].energy_rel == pytest.approx(row["energy_rel"])
+
+
+FINETUNE = FinetuneOptions(FinetuningSettings(epochs=2, batch_size=20, learning_rate=3e-3), 100, 60)
+
+
+@pytest.mark.parametrize("options", [{}, {"pruning.zero_weights": "multiplied", "recovery.weight_tuning": "histogram"}])
+def test_finetuning_keeps_the_zeros(options, tmp_path):
+    """And with them memory and energy; what is exported is what was measured."""
+    config = load_config(None, OPTIONS | options)
+    found = run(config, tmp_path / "run")
+    prepared = prepare(config, Inputs())
+    bank, report = prepared.evaluator.bank, prepared.report_evaluator.split
+    point = int(found.front.loc[found.front["sparsities"].str.contains("50|80"), "point"].iloc[0])
+    row = finetune_points(found.path, FINETUNE, points=[point]).table.iloc[0]
+    before = found.front.set_index("point").loc[point]
+    for column in ("energy_rel", "assignment", "sparsities", "memory_bytes", "memory_rel"):
+        assert row[column] == before[column]
+    assert row["accuracy_untuned"] == before["accuracy"]
+    assert row["accuracy_exact"] == found.front.loc[found.front["is_exact"], "accuracy"].iloc[0]
+    assert row["accuracy_validation"] >= row["accuracy_validation_untuned"]
+    design = PrunedDesign(bank, np.array([prepared.library.index(name) for name in row["assignment"].split(";")]))
+    tuned = SwitchableNetwork.load(found.path / "finetuned" / f"point_{point}.npz", design.network, design.library)
+    assert tuned.hits(report).mean() == row["accuracy"]
+    layers = zip(tuned.network.integer_layers, design.network.integer_layers, strict=True)
+    problems = [(after.problem, pruned.problem) for after, pruned in layers]
+    assert all(torch.equal(is_zero(after), is_zero(pruned)) for after, pruned in problems)
+    assert any(not torch.equal(after.weight, pruned.weight) for after, pruned in problems)
+    export = export_points(found.path, point=point)
+    assert export.is_finetuned
+    assert torch.equal(load_exported(export.arrays)(report.images), tuned(report.images))
+    assert export_points(found.path, point=point, untuned=True).table["accuracy"][0] == before["accuracy"]
+
+
+def test_finetuning_of_designs_of_a_file_without_hardening(finished, tmp_path):
+    designs = tmp_path / "designs.csv"
+    designs.write_text("assignment\nu8_trunc6;u8_trunc6%80;u8_exact%50;u8_exact%50;u8_exact\n")
+    quick = FinetuneOptions(FinetuningSettings(epochs=1, reconstruction=False), 20, 20)
+    table = finetune_points(finished.path, quick, assignments=designs, out=tmp_path / "out").table
+    assert table["sparsities"][0] == "0;80;50;50;0"
+    names = [table["assignment"][0].split(";")]
+    recorded = finished.sparsity
+    assert table["memory_bytes"][0] == recorded.memory_bytes(recorded.assignments(names))[0]
+    counts = finished.layers["n_multiplications"]
+    energy = np.average(recorded.by_layer(recorded.energy_rel, recorded.assignments(names))[0], weights=counts)
+    assert table["energy_rel"][0] == pytest.approx(energy)
+    hardened = FinetuneOptions(FinetuningSettings(noise_epochs=1))
+    with pytest.raises(ConfigError, match="--noise-epochs is 1: hardening knows layers with all their weights"):
+        finetune_points(finished.path, hardened, points=[0])
 
 
 @pytest.mark.parametrize(
