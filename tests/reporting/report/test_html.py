@@ -250,8 +250,12 @@ def test_colors_follow_the_system_and_the_switch(run, opened, tmp_path):
     page = opened(html_of(run.path), color_scheme="dark")
 
     def await_colors(background, text):  # pictures are drawn anew when the browser has time
-        page.wait_for_function(f"getComputedStyle(document.body).backgroundColor === '{background}'")
-        page.wait_for_function(f"document.getElementById('front-plot')._fullLayout.font.color === '{text}'")
+        expected, end = [background, text], time.monotonic() + 20
+        shown = """() => [getComputedStyle(document.body).backgroundColor,
+                          document.getElementById("front-plot")._fullLayout.font.color]"""
+        while (found := page.evaluate(shown)) != expected:  # the page allows no `wait_for_function`, which is eval
+            assert time.monotonic() < end, found
+            page.wait_for_timeout(50)
 
     await_colors("rgb(20, 23, 27)", "#e9ecf0")
     screenshot(page, tmp_path, "dark")
