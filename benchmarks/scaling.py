@@ -31,6 +31,7 @@ from scipy.optimize import nnls
 from dse.config import parse_config
 from dse.runs.execution import MAX_CHUNK
 from dse.runs.runner import run
+from dse.runs.work import cut_images
 from dse.testing.fakes import FakeEvaluator, use_fakes
 
 N_LAYERS, N_IMAGES = 20, 1000
@@ -64,6 +65,7 @@ CASES = (
     *(Case(n, 0.0, 2000) for n in (16, 256, 1000)),
     *(Case(n, 10.0, 3 * n) for n in (256, 1000)),
     *(Case(n, 1.0, 50, 8, "nsga2") for n in (16, 64, 256)),
+    *(Case(n, 10.0, 24, 4, "nsga2") for n in (16, 64, 256, 1000)),
     Case(1000, 1.0, 1000, 4, "nsga2"),
 )
 
@@ -138,31 +140,41 @@ def measure(case: Case, folder: Path) -> dict[str, float | int | str]:
         }  # fmt: skip
 
 
-def n_tasks(row: pd.Series) -> float:
-    """Messages of a search: chunks are cut so that each worker gets about four a generation."""
-    size = np.clip(row["population_size"] // (4 * row["workers"]), 1, MAX_CHUNK)
-    return row["evaluations"] / size
+def generation(row: pd.Series, population_size: int) -> tuple[float, float]:
+    """Tasks of a batch, and the seconds that its workers need: several designs a task, or several tasks a design."""
+    workers = int(row["workers"])
+    work = cut_images(np.zeros((population_size, 1), dtype=np.int64), 0, N_IMAGES, jobs=workers)
+    rows = len(work)
+    size = np.clip(rows // (4 * workers), 1, MAX_CHUNK)
+    rounds = np.ceil(rows / workers)
+    return rows / size, rounds * row["evaluation_s"] * work.n_images / N_IMAGES
+
+
+def of_search(row: pd.Series) -> tuple[float, float]:
+    """The same of a whole search: the exact network comes before, the front's report images after its generations."""
+    n_front = max(int(row["evaluations"] - 1 - row["generations"] * row["population_size"]), 1)
+    batches = [(1, 1), (row["generations"], int(row["population_size"])), (1, n_front)]
+    parts = np.array([np.multiply(generation(row, n), times) for times, n in batches])
+    return tuple(parts.sum(axis=0))
 
 
 def predicted_per_s(row: pd.Series, task_s: dict[str, float], *, n_cores: float = np.inf) -> float:
-    """The model: workers, driver and scheduler work at the same time, the slowest one decides. A generation ends with
-    its last evaluation; the exact network comes before, the front's report images after.
+    """The model: workers, driver and scheduler work at the same time, the slowest one decides.
 
     Args:
         row: of the table.
         task_s: computing of driver, scheduler and workers for a task.
         n_cores: that all of them share; infinite where each has its own.
     """
-    rounds = 2 + row["generations"] * np.ceil(row["population_size"] / row["workers"])
+    n_tasks, worked_s = of_search(row)
     alone_s = max(task_s["driver"], task_s["scheduler"])
-    wall_s = max(rounds * row["evaluation_s"], n_tasks(row) * max(alone_s, sum(task_s.values()) / n_cores))
-    return row["evaluations"] / wall_s
+    return row["evaluations"] / max(worked_s, n_tasks * max(alone_s, sum(task_s.values()) / n_cores))
 
 
 def cost_of_task(table: pd.DataFrame, column: str) -> tuple[float, float]:
     """Computing of a process for a task, in s, and beside that, in s a second (heartbeats, clocks): least squares."""
     computed_s = table[column] * table["evaluations"] / 1e3
-    A = np.column_stack([table.apply(n_tasks, axis=1), table["wall_s"]])
+    A = np.column_stack([[of_search(row)[0] for _, row in table.iterrows()], table["wall_s"]])
     (task_s, idle), _ = nnls(A, computed_s)
     return float(task_s), float(idle)
 
@@ -170,11 +182,11 @@ def cost_of_task(table: pd.DataFrame, column: str) -> tuple[float, float]:
 def projection(task_s: dict[str, float], n_workers: int) -> pd.DataFrame:
     """What the model says of NSGA-II on so many machines of their own."""
     rows = []
-    for population_size in (50, 200, 1000, 4000):
+    for population_size in (24, 200, 1000, 4000):
         for time_s in (0.1, 1.0, 10.0, 60.0):
             n = 20 * population_size
             row = {"workers": n_workers, "evaluation_s": time_s, "population_size": population_size, "generations": 20}
-            per_s = predicted_per_s(pd.Series(row | {"evaluations": n}), task_s)
+            per_s = predicted_per_s(pd.Series(row | {"evaluations": n + 1 + population_size // 2}), task_s)
             rows.append(row | {"per_s": per_s, "workers_busy_pct": 100 * per_s * time_s / n_workers})
     return pd.DataFrame(rows)
 
