@@ -2,8 +2,6 @@
 
 import inspect
 import io
-import logging
-import sys
 
 import pandas as pd
 import pytest
@@ -25,28 +23,11 @@ SMALL = [
 ]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def quiet_logger():
-    logger = logging.getLogger("dse")
-    before = logger.handlers[:], logger.level
-    yield
-    logger.handlers[:], logger.level = before
-    logger.setLevel(before[1])
-
-
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(dse, monkeypatch, tmp_path):
     """Runs the command in `tmp_path`; returns exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dse", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return call
+    return dse
 
 
 def test_a_design_and_its_files(command, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -18,33 +17,10 @@ from dse.testing.fakes import FakeEvaluator, use_fakes
 SMALL = ["--population-size", "8", "--generations", "3"]
 
 
-@pytest.fixture(autouse=True)
-def quiet_logger():
-    logger = logging.getLogger("dse")
-    before = logger.handlers[:], logger.level
-    yield
-    logger.handlers[:], logger.level = before
-    logger.setLevel(before[1])
-
-
 @pytest.fixture
 def fakes(monkeypatch, tmp_path):
     use_fakes(monkeypatch, FakeEvaluator())
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def dse(monkeypatch, capsys):
-    """Runs the command; returns exit code, stdout and stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dse", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return call
 
 
 def test_version(dse):

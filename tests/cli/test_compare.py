@@ -2,19 +2,18 @@
 
 import io
 import json
-import sys
+from functools import partial
 
 import pandas as pd
 import pytest
 
-from dse import cli
 from dse.config import parse_config
 from dse.runs.runner import run
 from dse.testing.fakes import FakeEvaluator, use_fakes
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(dse, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     use_fakes(monkeypatch, FakeEvaluator())
     for name, generations in (("long", 4), ("short", 1)):
@@ -22,15 +21,7 @@ def command(monkeypatch, capsys, tmp_path):
             plain = "initial = 'random'\nsurrogate = false\nracing = false"
             text = f"[search]\npopulation_size = 6\nseed = {seed}\ngenerations = {generations}\n{plain}"
             run(parse_config(text), tmp_path / name / f"s{seed}")
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dse", "compare", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return call
+    return partial(dse, "compare")
 
 
 def test_tables_for_people(command):

@@ -1,11 +1,10 @@
 """dse plot: files where they are asked for."""
 
-import sys
+from functools import partial
 
 import pandas as pd
 import pytest
 
-from dse import cli
 from dse.cli.plot import Kind
 from dse.config import parse_config
 from dse.reporting.plot_kinds import KINDS
@@ -14,20 +13,12 @@ from dse.testing.fakes import FakeEvaluator, use_fakes
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(dse, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     use_fakes(monkeypatch, FakeEvaluator())
     for seed in (0, 1):
         run(parse_config(f"[search]\npopulation_size = 6\ngenerations = 2\nseed = {seed}"), tmp_path / f"s{seed}")
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dse", "plot", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return call
+    return partial(dse, "plot")
 
 
 def test_the_command_knows_every_kind():

@@ -4,14 +4,12 @@ import json
 import os
 import re
 import signal
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 import dse
-from dse import cli
 from dse.api import report as api_report
 from dse.errors import RunError
 from dse.testing.written_runs import written_run
@@ -24,12 +22,10 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(dse):
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dse", "report", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code, " ".join(capsys.readouterr().err.split())
+        code, _, err = dse("report", *arguments)
+        return code, " ".join(err.split())
 
     return call
 

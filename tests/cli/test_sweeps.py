@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -13,7 +12,6 @@ import pandas as pd
 import pytest
 
 import dse
-from dse import cli
 from dse.api import sweeps as api_sweeps
 from dse.runs import sweep_execution
 from dse.runs.runner import run
@@ -34,29 +32,12 @@ TOUCH = "import os, sys; os.makedirs(sys.argv[1]); open(sys.argv[1] + '/front.cs
 FAIL = "import sys; sys.exit('error: no such network')"
 
 
-@pytest.fixture(autouse=True)
-def quiet_logger():
-    logger = logging.getLogger("dse")
-    before = logger.handlers[:], logger.level
-    yield
-    logger.handlers[:], logger.level = before
-    logger.setLevel(before[1])
-
-
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(dse, monkeypatch, tmp_path):
     """Runs the command in `tmp_path`; returns exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "seeds.toml").write_text(SWEEP)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dse", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return call
+    return dse
 
 
 @pytest.fixture
