@@ -10,13 +10,14 @@ from dse.multipliers.multiplier import Multiplier
 from dse.networks.convert import IntegerNetwork
 from dse.recovery.operators import OperatorBank, OperatorParameters, Recovery
 from dse.recovery.pruned import PrunedBank
-from dse.recovery.switchable import SwitchableNetwork, switchable_network, with_problems
+from dse.recovery.switchable import with_problems
 from dse.simulation.zero_weights import skipping_zeros
 from dse.sparse.pruning import is_zero
 
 
 class PrunedDesign:
-    """One design of a `PrunedBank`; what learning needs of an `OperatorBank`.
+    """One design of a `PrunedBank`; what learning needs of an `OperatorBank`, and `switchable_network(design,
+    design.rows)`, which computes what the bank does.
 
     Where zeros are skipped, its library has multipliers whose column of the zero code is exact: a simulator that looks
     every product up then adds nothing for them.
@@ -126,23 +127,6 @@ class PrunedDesign:
                 "codes, and those that stay zero need one: use scheme 'unsigned-centered' or 'signed-symmetric'"
             )
         return zero_codes[0] - problem.w_low
-
-
-def pruned_network(
-    bank: PrunedBank, assignment: NDArray[np.int64], *, device: torch.device | None = None
-) -> SwitchableNetwork:
-    """One operating point that computes what `bank` does, with the weights that are left; see `PrunedDesign`.
-
-    Args:
-        bank: gives the parameters.
-        assignment: int64 `[n_layers]`.
-        device: where it runs; by default as the operators of `bank`.
-
-    Raises:
-        NetworkError: zeros are skipped, and weights have several zero codes.
-    """
-    design = PrunedDesign(bank, assignment)
-    return switchable_network(design, design.rows, device=device)
 
 
 def _multiplier(bank: PrunedBank, choice: int) -> Multiplier:

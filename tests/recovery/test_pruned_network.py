@@ -16,7 +16,7 @@ from dse.recovery.finetuning import finetune, finetuning_key
 from dse.recovery.finetuning_settings import FinetuningSettings
 from dse.recovery.operators import OperatorBank, Recovery
 from dse.recovery.pruned import PrunedBank
-from dse.recovery.pruned_network import PrunedDesign, pruned_network
+from dse.recovery.pruned_network import PrunedDesign
 from dse.recovery.reconstruction import reconstruct
 from dse.recovery.statistics import match_statistics
 from dse.recovery.switchable import SwitchableNetwork, switchable_network
@@ -71,7 +71,8 @@ def test_designs_compute_what_the_evaluator_measures(scheme, zero_weights, recov
     bank = make_bank(scheme, zero_weights, **recovery)
     for seed in range(2):
         row = some_assignment(bank, seed)
-        design, model = PrunedDesign(bank, row), pruned_network(bank, row)
+        design = PrunedDesign(bank, row)
+        model = switchable_network(design, design.rows)
         logits = model(SPLIT.images)
         assert hits(logits, SPLIT.labels).double().mean() == Evaluator(bank, SPLIT)(row[None])[0]
         learner = LearningNetwork(design, design.rows)
@@ -143,7 +144,8 @@ def test_finetuning_keeps_the_pattern_and_goes_on_with_the_same_bits(zero_weight
     row = some_assignment(bank)
     whole = tune(bank, row, settings)
     assert_pattern(bank, row, whole.network)
-    untuned = pruned_network(bank, row)
+    design = PrunedDesign(bank, row)
+    untuned = switchable_network(design, design.rows)
     layers = zip(whole.network.network.integer_layers, untuned.network.integer_layers, strict=True)
     assert any(not torch.equal(one.problem.weight, other.problem.weight) for one, other in layers)
     checkpoint = tmp_path / "checkpoint.pt"
