@@ -291,8 +291,8 @@ def evaluate_batch(
 
 def _in_process(evaluator: Evaluator, work: Work, order: NDArray[np.int64]) -> Iterator[list[Result]]:
     if hasattr(evaluator, "correct_in_parts"):
-        for rows, *images in work.by_images():
-            parts = _in_parts(evaluator, work.assignments[rows], (images[0], images[1]))
+        for rows, start, stop in work.by_images():
+            parts = _in_parts(evaluator, work.assignments[rows], (start, stop))
             yield from ([replace(r, index=int(rows[r.index])) for r in part] for part in parts)
         return
     start, size = 0, 1

@@ -7,7 +7,7 @@ the best designs on all search images, measure the front on the report images, w
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,7 @@ def _explore(directory: RunDirectory, config: RunConfig, prepared: Prepared, obs
         def on_generation(now: Progress) -> None:
             nonlocal progress
             progress = now
-            rows.append({k: v for k, v in asdict(replace(now, F=None)).items() if k not in ("phase", "n_left", "F")})
+            rows.append({k: v for k, v in vars(now).items() if k not in ("phase", "n_left", "F")})
             write_table(directory.generations, pd.DataFrame(rows))
             observer.on_generation(now)
 
