@@ -23,7 +23,7 @@ from dse.cli import (
     tolerances,
 )  # fmt: skip
 from dse.errors import DseError
-from dse.reporting import terminal
+from dse.reporting.terminal.output import configure_logging, print_error
 
 EXIT_ERROR = 2
 
@@ -53,13 +53,13 @@ def main() -> None:
     except DseError as error:
         if debug:
             raise
-        terminal.print_error(str(error))
+        print_error(str(error))
         sys.exit(EXIT_ERROR)
     except OSError as error:  # a disk or a file that fails where nobody thought of it
         if debug:
             raise
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
-        terminal.print_error(f"{what}. Everything finished before is saved: repeat the same command to continue")
+        print_error(f"{what}. Everything finished before is saved: repeat the same command to continue")
         sys.exit(EXIT_ERROR)
 
 
@@ -74,4 +74,4 @@ def _common(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    terminal.configure_logging(debug)
+    configure_logging(debug)

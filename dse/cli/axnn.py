@@ -28,8 +28,8 @@ from dse.cli.options import (
 )
 from dse.errors import ConfigError
 from dse.multipliers.precision import LEVELS
-from dse.reporting import terminal
-from dse.reporting.live_line import LiveLine
+from dse.reporting.terminal.live_line import LiveLine
+from dse.reporting.terminal.output import make_console
 from dse.runs.axnn_directory import RETRAINING
 
 NEURONS = "Neurons"
@@ -110,7 +110,7 @@ def axnn(
     given = {name: value for name, value in locals().items() if value is not None}
     from dse.api.neurons import AXNN_OPTIONS, axnn_options, default_axnn_path, design_and_draw
     from dse.api.options import configure
-    from dse.reporting.terminal_axnn import AxnnWatch, print_axnn
+    from dse.reporting.terminal.axnn import AxnnWatch, print_axnn
 
     if levels is not None and multipliers is not None:
         raise ConfigError("--levels and --multipliers: neurons have one or the other; leave out one of them")
@@ -128,7 +128,7 @@ def axnn(
     config, _ = configure(run_file, {k: v for k, v in given.items() if k in AXNN_OPTIONS}, keys=AXNN_OPTIONS)
     path = out or default_axnn_path(config)
     with (
-        LiveLine(terminal.make_console(to_stderr=True)) as line,
+        LiveLine(make_console(to_stderr=True)) as line,
         terminable("every attempt is kept", close=line.close),
     ):
         found = design_and_draw(config, options, device=device, out=path, watch=AxnnWatch(line))

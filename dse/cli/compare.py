@@ -37,7 +37,7 @@ def compare(
     each other. For example `dse compare runs/nsga2 runs/random`, each a folder with a run a seed.
     """
     from dse.api.compare import compare as compare_runs
-    from dse.reporting.terminal_comparison import print_comparison
+    from dse.reporting.terminal.comparison import print_comparison
 
     found = compare_runs(runs, losses=numbers(losses, "--losses", "0.5,1,2"), baseline=baseline)
     print_comparison(found, output_format, table=table.value)

@@ -33,7 +33,7 @@ from dse.cli.options import (
     option,
     terminable,
 )
-from dse.reporting import terminal
+from dse.reporting.terminal.fronts import print_front
 
 
 def explore(
@@ -128,7 +128,7 @@ def explore(
     from dse.api.explore import explore_config
     from dse.api.options import configure
     from dse.config import default_run_name
-    from dse.reporting.live_watch import make_watch
+    from dse.reporting.terminal.live_watch import make_watch
 
     if neuron_shares is not None:
         options["neuron_shares"] = numbers(neuron_shares, "--neuron-shares", "25,50,75", number=int)
@@ -140,4 +140,4 @@ def explore(
     path = out or Path("runs") / default_run_name(config)
     with make_watch(is_live=live) as watch, terminable(f"everything measured is in {path}", close=watch.close):
         run = explore_config(config, config_text=text, out=path, watch=watch)
-    terminal.print_front(run, output_format)
+    print_front(run, output_format)

@@ -7,8 +7,8 @@ import typer
 
 from dse.cli.options import EXECUTION, INPUT, LEARNING, Format, FormatOption, option, terminable
 from dse.recovery.finetuning_settings import FinetuningSettings
-from dse.reporting import terminal
-from dse.reporting.live_line import LiveLine
+from dse.reporting.terminal.live_line import LiveLine
+from dse.reporting.terminal.output import make_console
 from dse.runs.finetuned import FinetuneOptions
 
 TUNING, VALIDATION_IMAGES = FinetuningSettings(), FinetuneOptions().validation_images
@@ -74,7 +74,7 @@ def finetune(
     The same command continues an interrupted fine-tuning; what is finished is only printed.
     """
     from dse.api.finetune import finetune_and_draw
-    from dse.reporting.terminal_finetuning import FinetuneWatch, print_finetuned
+    from dse.reporting.terminal.finetuning import FinetuneWatch, print_finetuned
 
     settings = FinetuningSettings(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, affine_learning_rate=affine_learning_rate,
@@ -84,7 +84,7 @@ def finetune(
     )  # fmt: skip
     options = FinetuneOptions(settings, training_images, validation_images)
     with (
-        LiveLine(terminal.make_console(to_stderr=True)) as line,
+        LiveLine(make_console(to_stderr=True)) as line,
         terminable("what was learned is kept", close=line.close),
     ):
         found = finetune_and_draw(

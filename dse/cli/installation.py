@@ -1,7 +1,8 @@
 """Commands about what there is: `dse networks`, `dse doctor`."""
 
 from dse.cli.options import Format, FormatOption
-from dse.reporting import terminal
+from dse.reporting.terminal.installation import print_diagnosis
+from dse.reporting.terminal.output import print_table
 
 
 def networks(output_format: FormatOption = Format.table) -> None:
@@ -12,11 +13,11 @@ def networks(output_format: FormatOption = Format.table) -> None:
     from dse.networks.zoo import network_names
 
     rows = [("network", name) for name in network_names()] + [("dataset", name) for name in dataset_names()]
-    terminal.print_table(pd.DataFrame(rows, columns=["kind", "name"]), output_format)
+    print_table(pd.DataFrame(rows, columns=["kind", "name"]), output_format)
 
 
 def doctor(output_format: FormatOption = Format.table) -> None:
     """Say what this machine and installation bring to simulation, and what would make it faster."""
     from dse.simulation.diagnosis import diagnose
 
-    terminal.print_diagnosis(diagnose(), output_format)
+    print_diagnosis(diagnose(), output_format)

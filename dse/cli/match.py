@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from dse.cli.options import EXECUTION, SEARCH, Format, FormatOption, numbers, option, terminable
-from dse.reporting import terminal
-from dse.reporting.live_line import LiveLine
+from dse.reporting.terminal.live_line import LiveLine
+from dse.reporting.terminal.output import make_console
 
 
 def match(
@@ -29,11 +29,11 @@ def match(
     What is measured is kept: other savings take a moment.
     """
     from dse.api.match import match as match_designs
-    from dse.reporting.terminal_matching import MatchWatch, print_designs
+    from dse.reporting.terminal.matching import MatchWatch, print_designs
     from dse.runs.matching import FOLDER, MatchDirectory
 
     with (
-        LiveLine(terminal.make_console(to_stderr=True)) as line,
+        LiveLine(make_console(to_stderr=True)) as line,
         terminable("what was measured is kept", close=line.close),
     ):
         found = match_designs(

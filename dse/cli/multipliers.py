@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dse.cli.options import Format, FormatOption
-from dse.reporting import terminal
+from dse.reporting.terminal.multipliers import print_checks, print_library, print_multiplier
 
 app = typer.Typer(no_args_is_help=True, help="List, show and check multipliers.")
 
@@ -28,7 +28,7 @@ def list_multipliers(
     """
     from dse.multipliers.library import load_library
 
-    terminal.print_library(load_library(library, is_signed=signed, allow_compile=compile_c), output_format)
+    print_library(load_library(library, is_signed=signed, allow_compile=compile_c), output_format)
 
 
 @app.command("show")
@@ -45,7 +45,7 @@ def show_multiplier(
     from dse.multipliers.library import load_library
 
     loaded = load_library(library, allow_compile=compile_c)
-    terminal.print_multiplier(loaded, name, output_format)
+    print_multiplier(loaded, name, output_format)
 
 
 @app.command("check")
@@ -61,4 +61,4 @@ def check_multipliers(
     """
     from dse.multipliers.library import load_library
 
-    terminal.print_checks(load_library(path, is_signed=signed, allow_compile=compile_c), output_format)
+    print_checks(load_library(path, is_signed=signed, allow_compile=compile_c), output_format)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dse.cli.options import EXECUTION, POINTS, SEARCH, Format, FormatOption, numbers, option, terminable
-from dse.reporting import terminal
+from dse.reporting.terminal.exploring import Watch
 
 
 def operating_points(
@@ -42,7 +42,7 @@ def operating_points(
     The same command continues an interrupted choice; a finished one is only printed.
     """
     from dse.api.operating_points import choose_and_draw, default_run
-    from dse.reporting.terminal_points import PointsWatch, print_points
+    from dse.reporting.terminal.operating_points import PointsWatch, print_points
     from dse.runs.point_set import PointSettings
 
     settings = PointSettings(
@@ -51,7 +51,7 @@ def operating_points(
     )  # fmt: skip
     with terminable("everything measured is kept"):
         if run is None:
-            with terminal.Watch() as watch:
+            with Watch() as watch:
                 run = default_run(watch)
         with PointsWatch() as watch:
             found = choose_and_draw(run, settings, out=out, watch=watch)

@@ -10,7 +10,7 @@ import typer
 
 from dse import stopping
 from dse.errors import ConfigError
-from dse.reporting import terminal
+from dse.reporting.terminal.output import print_note
 
 EXIT_INTERRUPTED = 130
 
@@ -65,7 +65,7 @@ def terminable(kept: str, *, close: Callable[[], None] = lambda: None, at_once: 
         close()
         is_asked = isinstance(interrupt, stopping.Stopped)
         end = "stopped as asked" if is_asked else "interrupted"
-        terminal.print_note(f"{end}; {kept}. Repeat the same command to continue")
+        print_note(f"{end}; {kept}. Repeat the same command to continue")
         raise typer.Exit(0 if is_asked else EXIT_INTERRUPTED) from None
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dse.reporting import terminal
+from dse.reporting.terminal.output import print_note
 
 SIZE = "Size and look"
 """A panel of the help text."""
@@ -83,4 +83,4 @@ def plot(
         runs, kind=chosen, out=path, data=data, width=width, height=height, style=style, title=title,
         max_loss=max_loss, point=point, x=x.value,
     )  # fmt: skip
-    terminal.print_note(f"{chosen} in {path}" + (f", its numbers in {data}" if data is not None else ""))
+    print_note(f"{chosen} in {path}" + (f", its numbers in {data}" if data is not None else ""))

@@ -27,8 +27,8 @@ def report(
     """
     from dse.api.report import report as write_report
     from dse.api.report import watch_report
-    from dse.reporting.terminal import print_note
-    from dse.reporting.terminal_report import ReportWatch, print_report
+    from dse.reporting.terminal.output import print_note
+    from dse.reporting.terminal.report import ReportWatch, print_report
 
     if interval < 1:
         raise ConfigError(f"--interval is {interval:g}: expected at least 1 second")

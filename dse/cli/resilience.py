@@ -25,8 +25,8 @@ from dse.cli.options import (
     Weights,
     option,
 )
-from dse.reporting import terminal
-from dse.reporting.live_line import LiveLine
+from dse.reporting.terminal.live_line import LiveLine
+from dse.reporting.terminal.output import make_console, print_note
 
 
 def resilience(
@@ -59,11 +59,11 @@ def resilience(
         options.pop(name, None)
     from dse.api.neurons import RESILIENCE_OPTIONS, characterize_and_draw, default_resilience_path
     from dse.api.options import configure
-    from dse.reporting.terminal_resilience import CharacterizationWatch, print_resilience
+    from dse.reporting.terminal.resilience import CharacterizationWatch, print_resilience
 
     config, _ = configure(run_file, options, keys=RESILIENCE_OPTIONS)
     path = out or default_resilience_path(config)
-    with LiveLine(terminal.make_console(to_stderr=True)) as line, stopping.on_signals(at_once=True):
+    with LiveLine(make_console(to_stderr=True)) as line, stopping.on_signals(at_once=True):
         try:
             found = characterize_and_draw(
                 config, images=images, batch_size=batch_size, device=device, out=path,
@@ -71,6 +71,6 @@ def resilience(
             )  # fmt: skip
         except KeyboardInterrupt:
             line.close()
-            terminal.print_note("interrupted; nothing was written. Repeat the same command to start again")
+            print_note("interrupted; nothing was written. Repeat the same command to start again")
             raise typer.Exit(EXIT_INTERRUPTED) from None
     print_resilience(found, output_format, path=path)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dse.cli.options import Format, FormatOption
-from dse.reporting import terminal
+from dse.reporting.terminal.fronts import print_front, print_point
 
 
 def show(
@@ -22,9 +22,9 @@ def show(
 
     opened = open_run(run)
     if point is None:
-        terminal.print_front(opened, output_format)
+        print_front(opened, output_format)
     else:
-        terminal.print_point(opened, point, output_format)
+        print_point(opened, point, output_format)
 
 
 def export(
@@ -41,7 +41,7 @@ def export(
     For example `dse export runs/digits --point 3`. In Python, `dse.load_exported(NAME)` runs it with the same bits,
     without the network's own code. Points that were fine-tuned are exported so.
     """
-    from dse.reporting.terminal_export import print_export
+    from dse.reporting.terminal.export import print_export
     from dse.runs.exporting import export_points
 
     print_export(export_points(directory, point=point, out=out, untuned=untuned), output_format)

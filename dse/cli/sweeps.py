@@ -39,7 +39,7 @@ def sweep(
     when the runs are submitted; `dse status` follows them.
     """
     from dse.api import sweeps as api_sweeps
-    from dse.reporting.terminal_sweeps import RunsWatch, print_preview, print_status
+    from dse.reporting.terminal.sweeps import RunsWatch, print_preview, print_status
 
     asked = {"partition": partition, "walltime": walltime, "memory": memory, "cpus": cpus, "parallelism": parallelism}
     if dry_run:
@@ -61,7 +61,7 @@ def status(
 
     For example `dse status runs/seeds`. Works while they run.
     """
-    from dse.reporting.terminal_sweeps import print_status
+    from dse.reporting.terminal.sweeps import print_status
     from dse.runs.run_status import status_table
 
     print_status(status_table(directory), output_format)
@@ -78,6 +78,6 @@ def collect(
     only), attainment.csv and attainment.png. For example `dse collect runs/seeds`.
     """
     from dse.api import sweeps as api_sweeps
-    from dse.reporting.terminal_sweeps import print_collection
+    from dse.reporting.terminal.sweeps import print_collection
 
     print_collection(api_sweeps.collect(directory, out=out), output_format, path=out or directory)

@@ -24,7 +24,7 @@ from dse.cli.options import (
     option,
     terminable,
 )
-from dse.reporting import terminal
+from dse.reporting.terminal.tolerances import SweepWatch, print_tolerances
 
 
 def tolerances(
@@ -75,7 +75,7 @@ def tolerances(
 
     config, _ = configure(run_file, options, keys=TOLERANCE_OPTIONS)
     path = out or default_sweep_path(config)
-    with terminal.SweepWatch() as watch, terminable(f"what was learned is in {path}", close=watch.close):
+    with SweepWatch() as watch, terminable(f"what was learned is in {path}", close=watch.close):
         values = numbers(coefficients, "--coefficients", "0.1,0.2,0.5")
         found = sweep_config(config, values, device=device, out=path, watch=watch)
-    terminal.print_tolerances(found, output_format, path=path)
+    print_tolerances(found, output_format, path=path)

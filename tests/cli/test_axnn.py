@@ -13,7 +13,7 @@ from dse.datasets import Splits
 from dse.errors import ConfigError
 from dse.multipliers.families import builtin_library
 from dse.recovery.finetuning_settings import FinetuningSettings
-from dse.reporting.terminal_axnn import AxnnWatch
+from dse.reporting.terminal.axnn import AxnnWatch
 from dse.testing.tiny import tiny_network, tiny_split
 
 SMALL = [

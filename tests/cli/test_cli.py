@@ -401,7 +401,7 @@ def test_interrupted_finetuning_says_how_to_continue(dse, tmp_path, monkeypatch)
         signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr("dse.reporting.terminal_finetuning.FinetuneWatch.on_step", terminated)
+        patch.setattr("dse.reporting.terminal.finetuning.FinetuneWatch.on_step", terminated)
         code, _, err = dse("finetune", "one", "--points", "0", *TUNE)
     assert code == 0
     assert (Path("one/finetuned") / "checkpoint_0.pt").exists()

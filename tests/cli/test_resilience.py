@@ -10,7 +10,7 @@ import dse
 from dse import cli
 from dse.api.neurons import RESILIENCE_OPTIONS
 from dse.datasets import Splits
-from dse.reporting.terminal_resilience import CharacterizationWatch
+from dse.reporting.terminal.resilience import CharacterizationWatch
 from dse.testing.tiny import tiny_network, tiny_split
 
 SMALL = ["resilience", "--calibration-images", "32", "--images", "24"]

@@ -9,7 +9,7 @@ from dse.errors import RunError
 from dse.pareto import nondominated
 from dse.reporting.memory_data import BOUNDS_POINTS, PROJECTIONS, memory_front_data
 from dse.reporting.pictures.memory import memory_front, memory_front_png
-from dse.reporting.terminal import front_summary
+from dse.reporting.terminal.fronts import front_summary
 from dse.runs.runner import run
 
 OPTIONS = {

@@ -7,7 +7,7 @@ import pytest
 from dse.config import load_config, parse_config
 from dse.cost.neuron_choices import NeuronChoices, parse_choice
 from dse.errors import ConfigError, RunError
-from dse.reporting.terminal import print_point
+from dse.reporting.terminal.fronts import print_point
 from dse.robustness import neuron_ranking
 from dse.runs.exporting import export_points
 from dse.runs.finetuned import FinetuneOptions

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dse.errors import RunError
-from dse.reporting.terminal import finetuned_accuracies
+from dse.reporting.terminal.fronts import finetuned_accuracies
 from dse.runs.journal import Evaluation, Journal
 from dse.runs.results import open_run
 from dse.runs.runner import Silent, run

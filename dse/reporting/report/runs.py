@@ -7,7 +7,7 @@ import pandas as pd
 
 from dse.reporting.attainment import attainment_data
 from dse.reporting.report.numbers import Section, numbers
-from dse.reporting.terminal import duration
+from dse.reporting.terminal.wording import duration
 from dse.runs.comparability import comparability
 from dse.runs.results import Run
 from dse.runs.run_collection import LOSSES, Collection, collect

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from dse.objectives import REFERENCE_POINT
-from dse.reporting.terminal import Format, print_note, print_table
-from dse.reporting.terminal_sweeps import median_and_quartiles, print_text
+from dse.reporting.terminal.output import Format, print_note, print_table, print_text
+from dse.reporting.terminal.wording import median_and_quartiles
 from dse.runs.comparison import Comparison
 from dse.runs.seed_tests import SIGNIFICANT
 from dse.runs.standings import MAX_LOSS_POINTS

@@ -1,10 +1,11 @@
-"""What people see of operating points at a terminal; see `terminal`."""
+"""What people see of operating points at a terminal."""
 
 import pandas as pd
 
 from dse.reporting.data import points_data
-from dse.reporting.live_line import LiveLine
-from dse.reporting.terminal import Format, count_names, make_console, print_note, print_table
+from dse.reporting.terminal.live_line import LiveLine
+from dse.reporting.terminal.output import Format, make_console, print_note, print_table
+from dse.reporting.terminal.wording import count_names
 from dse.runs.operating_points import PointsStart
 from dse.runs.point_set import PointsDirectory, PointSet
 

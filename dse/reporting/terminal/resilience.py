@@ -1,9 +1,10 @@
-"""What people see of a resilience characterization at a terminal; see `terminal`."""
+"""What people see of a resilience characterization at a terminal."""
 
 from pathlib import Path
 
-from dse.reporting.live_line import LiveLine
-from dse.reporting.terminal import Format, percent, print_note, print_table
+from dse.reporting.terminal.live_line import LiveLine
+from dse.reporting.terminal.output import Format, print_note, print_table
+from dse.reporting.terminal.wording import percent
 from dse.robustness.neuron_scores import Resilience
 from dse.runs.characterization import CharacterizationDirectory, CharacterizationStart, layers_table
 

@@ -1,8 +1,8 @@
-"""What people see of an export at a terminal; see `terminal`."""
+"""What people see of an export at a terminal."""
 
 import pandas as pd
 
-from dse.reporting.terminal import Format, print_note, print_table
+from dse.reporting.terminal.output import Format, print_note, print_table
 from dse.runs.exporting import Export
 
 

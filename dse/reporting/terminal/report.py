@@ -1,8 +1,8 @@
-"""What people see of a report at a terminal; see `terminal`."""
+"""What people see of a report at a terminal."""
 
 from pathlib import Path
 
-from dse.reporting.terminal import print_note
+from dse.reporting.terminal.output import print_note
 
 
 class ReportWatch:

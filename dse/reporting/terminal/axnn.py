@@ -1,11 +1,12 @@
-"""What people see of AxNN's loop at a terminal; see `terminal`."""
+"""What people see of AxNN's loop at a terminal."""
 
 from typing import Any
 
 import pandas as pd
 
-from dse.reporting.live_line import LiveLine
-from dse.reporting.terminal import Format, duration, percent, print_note, print_table
+from dse.reporting.terminal.live_line import LiveLine
+from dse.reporting.terminal.output import Format, print_note, print_table
+from dse.reporting.terminal.wording import duration, percent
 from dse.runs.axnn import AxnnRun, AxnnStart
 from dse.runs.axnn_directory import AxnnDirectory
 from dse.search.neurons import Attempt

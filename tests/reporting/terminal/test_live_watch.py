@@ -1,4 +1,4 @@
-"""dse.reporting.live_watch: the live view at a terminal."""
+"""dse.reporting.terminal.live_watch: the live view at a terminal."""
 
 import io
 import os
@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dse.reporting import live_watch
-from dse.reporting.live_watch import LiveWatch, can_show, make_watch
-from dse.reporting.terminal import Watch
+from dse.reporting.terminal import live_watch
+from dse.reporting.terminal.exploring import Watch
+from dse.reporting.terminal.live_watch import LiveWatch, can_show, make_watch
 from dse.runs.loop import Progress, Start
 
 START = Start("runs/x", "net", "data", 4, 1000, 5, 200, 200, 10, None, 0, 1, 1)
@@ -140,7 +140,8 @@ def test_ctrl_c_at_a_real_terminal(tmp_path):
             text += os.read(terminal_end, 65536) if select.select([terminal_end], [], [], 0.1)[0] else b""
         except OSError:  # the other end is closed
             break
-        if not is_interrupted and re.search(rb"searching: generation \d", text):  # few generations are drawn, any will do
+        # Few generations are drawn, and any will do.
+        if not is_interrupted and re.search(rb"searching: generation \d", text):
             os.write(terminal_end, b"\x03")
             is_interrupted = True
     else:

@@ -1,4 +1,4 @@
-"""dse.reporting.live_view: a search as lines of text."""
+"""dse.reporting.terminal.live_view: a search as lines of text."""
 
 import time
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dse.reporting.live_view import (
+from dse.reporting.terminal.live_view import (
     ASCII,
     AXIS_WIDTH,
     DEEPEST_POINTS,

@@ -1,10 +1,10 @@
-"""dse.reporting.terminal_comparison: who is ahead, in words."""
+"""dse.reporting.terminal.comparison: who is ahead, in words."""
 
 from types import SimpleNamespace
 
 import pandas as pd
 
-from dse.reporting.terminal_comparison import standings_lines
+from dse.reporting.terminal.comparison import standings_lines
 
 
 def lines(*intervals, share_a=0.5, share_b=0.5):

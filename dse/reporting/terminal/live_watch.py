@@ -1,4 +1,4 @@
-"""A search at a terminal as a picture that grows: `dse explore --live`. What is drawn is in `dse.reporting.live_view`.
+"""A search at a terminal as a picture that grows: `dse explore --live`; see `live_view` for what is drawn.
 
 A thread of rich draws at most `REFRESHES_A_SECOND` times a second, in about a millisecond; the search itself only hands
 over numbers, once a generation and a batch.
@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from dse.reporting.live_view import ASCII, MIN_HEIGHT, MIN_WIDTH, UNICODE, LiveData, designs_data, live_lines
-from dse.reporting.terminal import PHASES, Watch, make_console, print_note, seconds_left, start_lines
+from dse.reporting.terminal.exploring import PHASES, Watch, seconds_left, start_lines
+from dse.reporting.terminal.live_view import ASCII, MIN_HEIGHT, MIN_WIDTH, UNICODE, LiveData, designs_data, live_lines
+from dse.reporting.terminal.output import make_console, print_note
 from dse.runs.loop import Progress, Start
 
 REFRESHES_A_SECOND = 4

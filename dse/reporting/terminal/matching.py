@@ -1,11 +1,12 @@
-"""What people see of matching at a terminal; see `terminal`."""
+"""What people see of matching at a terminal."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from dse.reporting.live_line import LiveLine
-from dse.reporting.terminal import Format, count_names, print_note, print_table
+from dse.reporting.terminal.live_line import LiveLine
+from dse.reporting.terminal.output import Format, print_note, print_table
+from dse.reporting.terminal.wording import count_names
 
 
 class MatchWatch:

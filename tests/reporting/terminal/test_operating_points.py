@@ -1,4 +1,4 @@
-"""dse.reporting.terminal_points: what people see while operating points are chosen, and afterwards."""
+"""dse.reporting.terminal.operating_points: what people see while operating points are chosen, and afterwards."""
 
 import io
 import json
@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from dse.config import parse_config
-from dse.reporting import live_line, terminal_points
-from dse.reporting.terminal_points import PointsWatch, points_summary, print_points, start_lines
+from dse.reporting.terminal import live_line, operating_points
+from dse.reporting.terminal.operating_points import PointsWatch, points_summary, print_points, start_lines
 from dse.runs.operating_points import PointsStart, choose_operating_points
 from dse.runs.point_set import PointSettings
 from dse.runs.runner import run
@@ -60,7 +60,7 @@ def test_without_a_terminal_there_is_a_line_a_stage(capsys, monkeypatch):
 
 def test_at_a_terminal_there_is_a_live_line(monkeypatch):
     console = Console(file=io.StringIO(), force_terminal=True, width=150)
-    monkeypatch.setattr(terminal_points, "make_console", lambda *, to_stderr: console)
+    monkeypatch.setattr(operating_points, "make_console", lambda *, to_stderr: console)
     with PointsWatch() as watch:
         watch.on_start(START)
         watch.on_learning(1, 30)

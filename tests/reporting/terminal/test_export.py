@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from dse.reporting.terminal_export import export_summary, print_export
+from dse.reporting.terminal.export import export_summary, print_export
 from dse.runs.exporting import Export
 
 

@@ -1,4 +1,4 @@
-"""What people see of many runs at a terminal; see `terminal`."""
+"""What people see of many runs at a terminal."""
 
 import math
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from dse.api.sweeps import Preview
-from dse.reporting.terminal import Format, duration, make_console, print_note, print_table
+from dse.reporting.terminal.output import Format, print_note, print_table, print_text
+from dse.reporting.terminal.wording import duration, median_and_quartiles
 from dse.runs.run_collection import LOSSES, Collection
 from dse.runs.sweep_folder import Outcome
 
@@ -113,25 +114,3 @@ def print_collection(found: Collection, output_format: Format, *, path: Path) ->
     if found.n_unfinished:
         print_note(f"{found.n_unfinished} runs are not finished and left out: see `dse status {path}`")
     print_note(f"all points in {path / 'collected.csv'}; statistics.csv, attainment.csv and attainment.png beside it")
-
-
-def median_and_quartiles(table: pd.DataFrame, figure: str, digits: str, *, has_quartiles: bool = True) -> list[str]:
-    """A text a row of statistics, empty for NaN.
-
-    Args:
-        table: with columns `<figure>_median`, `_q25` and `_q75`.
-        figure: which one.
-        digits: as `.1f`.
-        has_quartiles: or the median alone.
-    """
-    values = zip(*(table[f"{figure}_{end}"] for end in ("median", "q25", "q75")), strict=True)
-    texts = []
-    for median, low, high in values:
-        quartiles = f" ({low:{digits}} to {high:{digits}})" if has_quartiles else ""
-        texts.append("" if math.isnan(median) else f"{median:{digits}}{quartiles}")
-    return texts
-
-
-def print_text(text: str) -> None:
-    """On stdout as it is, whatever its length."""
-    make_console(to_stderr=False).print(text, markup=False, soft_wrap=True)

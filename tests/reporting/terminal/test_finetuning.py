@@ -1,4 +1,4 @@
-"""dse.reporting.terminal_finetuning: progress and tables of fine-tuning."""
+"""dse.reporting.terminal.finetuning: progress and tables of fine-tuning."""
 
 import io
 import json
@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from dse.reporting import terminal_finetuning
-from dse.reporting.live_line import LiveLine
-from dse.reporting.terminal_finetuning import FinetuneWatch, finetuned_summary, print_finetuned, start_lines
+from dse.reporting.terminal import finetuning
+from dse.reporting.terminal.finetuning import FinetuneWatch, finetuned_summary, print_finetuned, start_lines
+from dse.reporting.terminal.live_line import LiveLine
 from dse.runs.finetuned import FinetunedPoints, FinetuneOptions
 from dse.runs.finetuning import FinetuneStart
 
@@ -48,7 +48,7 @@ def test_start_says_what_and_on_how_many_images():
 @pytest.fixture
 def clock(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(terminal_finetuning.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(finetuning.time, "monotonic", lambda: now[0])
     return now
 
 

@@ -1,12 +1,12 @@
-"""dse.reporting.live_line: one line at a terminal, a line now and then elsewhere."""
+"""dse.reporting.terminal.live_line: one line at a terminal, a line now and then elsewhere."""
 
 import io
 
 import pytest
 from rich.console import Console
 
-from dse.reporting import live_line
-from dse.reporting.live_line import LiveLine
+from dse.reporting.terminal import live_line
+from dse.reporting.terminal.live_line import LiveLine
 
 
 @pytest.fixture
