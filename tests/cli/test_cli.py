@@ -234,7 +234,7 @@ def test_interrupted_tolerances_say_how_to_continue(dse, monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.terminal.SweepWatch, "on_step", interrupted)
+    monkeypatch.setattr("dse.reporting.terminal.tolerances.SweepWatch.on_step", interrupted)
     code, _, err = dse(*LEARN, "--out", "one")
     assert code == 130
     assert "what was learned is in one. Repeat the same command to continue" in err
