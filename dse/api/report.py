@@ -31,14 +31,8 @@ class ReportObserver(Protocol):
         """So many of the runs are finished."""
 
 
-class SilentReport:
-    """Tells nobody."""
-
-    def on_waiting(self, why: str) -> None:
-        """See `ReportObserver`."""
-
-    def on_written(self, path: Path, n_finished: int, n_runs: int) -> None:
-        """See `ReportObserver`."""
+class SilentReport(ReportObserver):
+    """The observer that does nothing: the methods of the protocol are empty."""
 
 
 def report(runs: "str | Path | Run | Sequence[str | Path | Run]", *, out: str | Path | None = None) -> Path:

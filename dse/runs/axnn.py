@@ -75,20 +75,8 @@ class AxnnObserver(Protocol):
         """A bound is finished; a row of `bounds.csv`."""
 
 
-class SilentAxnn:
-    """The observer that does nothing."""
-
-    def on_start(self, start: AxnnStart) -> None:
-        """See `AxnnObserver`."""
-
-    def on_step(self, n_done: int, n_steps: int, loss: float) -> None:
-        """See `AxnnObserver`."""
-
-    def on_attempt(self, number: int, attempt: Attempt, accuracy_exact: float, time_s: float) -> None:
-        """See `AxnnObserver`."""
-
-    def on_bound(self, row: dict[str, Any]) -> None:
-        """See `AxnnObserver`."""
+class SilentAxnn(AxnnObserver):
+    """The observer that does nothing: the methods of the protocol are empty."""
 
 
 @dataclass(frozen=True, eq=False)

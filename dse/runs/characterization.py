@@ -49,14 +49,8 @@ class CharacterizationObserver(Protocol):
         """So many images are done."""
 
 
-class SilentCharacterization:
-    """The observer that does nothing."""
-
-    def on_start(self, start: CharacterizationStart) -> None:
-        """See `CharacterizationObserver`."""
-
-    def on_batch(self, n_done: int, n_total: int) -> None:
-        """See `CharacterizationObserver`."""
+class SilentCharacterization(CharacterizationObserver):
+    """The observer that does nothing: the methods of the protocol are empty."""
 
 
 class CharacterizationDirectory:

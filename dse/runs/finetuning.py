@@ -89,29 +89,8 @@ class FinetuneObserver(Protocol):
         """It is done; accuracies on the report images, the mean over its points."""
 
 
-class SilentFinetuning:
-    """The observer that does nothing."""
-
-    def on_start(self, start: FinetuneStart) -> None:
-        """See `FinetuneObserver`."""
-
-    def on_job(self, name: str, n_left: int) -> None:
-        """See `FinetuneObserver`."""
-
-    def on_hardening(self, n_done: int, n_steps: int, loss: float) -> None:
-        """See `FinetuneObserver`."""
-
-    def on_layer(self, n_done: int, n_layers: int) -> None:
-        """See `FinetuneObserver`."""
-
-    def on_step(self, n_done: int, n_steps: int, loss: float) -> None:
-        """See `FinetuneObserver`."""
-
-    def on_epoch(self, epoch: int, accuracies: tuple[float, ...]) -> None:
-        """See `FinetuneObserver`."""
-
-    def on_result(self, name: str, accuracy_untuned: float, accuracy: float, time_s: float) -> None:
-        """See `FinetuneObserver`."""
+class SilentFinetuning(FinetuneObserver):
+    """The observer that does nothing: the methods of the protocol are empty."""
 
 
 @dataclass(frozen=True)

@@ -57,14 +57,8 @@ class MatchObserver(Protocol):
         """The errors of a multiplier are measured in all layers."""
 
 
-class SilentMatch:
-    """The observer that does nothing."""
-
-    def on_start(self, path: str, n_multipliers: int, n_finished: int) -> None:
-        """See `MatchObserver`."""
-
-    def on_multiplier(self, name: str, n_done: int) -> None:
-        """See `MatchObserver`."""
+class SilentMatch(MatchObserver):
+    """The observer that does nothing: the methods of the protocol are empty."""
 
 
 @dataclass(frozen=True)

@@ -83,20 +83,8 @@ class PointsObserver(Protocol):
         """Some images are measured; `n_left` evaluations remain in the batch."""
 
 
-class SilentPoints:
-    """The observer that does nothing."""
-
-    def on_start(self, start: PointsStart) -> None:
-        """See `PointsObserver`."""
-
-    def on_learning(self, n_done: int, n_steps: int) -> None:
-        """See `PointsObserver`."""
-
-    def on_stage(self, stage: str, detail: str = "") -> None:
-        """See `PointsObserver`."""
-
-    def on_evaluation(self, n_left: int) -> None:
-        """See `PointsObserver`."""
+class SilentPoints(PointsObserver):
+    """The observer that does nothing: the methods of the protocol are empty."""
 
 
 def choose_operating_points(

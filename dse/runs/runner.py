@@ -60,20 +60,8 @@ CONFIRM_DESIGNS = 30
 """Designs measured on all search images before the front is chosen, about."""
 
 
-class Silent:
-    """The observer that does nothing."""
-
-    def on_start(self, start: Start) -> None:
-        """See `Observer`."""
-
-    def on_learning(self, n_done: int, n_steps: int) -> None:
-        """See `Observer`."""
-
-    def on_evaluation(self, progress: Progress) -> None:
-        """See `Observer`."""
-
-    def on_generation(self, progress: Progress) -> None:
-        """See `Observer`."""
+class Silent(Observer):
+    """The observer that does nothing: the methods of the protocol are empty."""
 
 
 def run(

@@ -52,26 +52,8 @@ class RunsObserver(Protocol):
         """A run ended."""
 
 
-class SilentRuns:
-    """The observer that does nothing."""
-
-    def on_start(self, n_runs: int, n_finished: int) -> None:
-        """See `RunsObserver`."""
-
-    def on_run(self, name: str) -> None:
-        """See `RunsObserver`."""
-
-    def on_elsewhere(self, name: str, holder: str) -> None:
-        """See `RunsObserver`."""
-
-    def on_submitted(self, name: str, job: str) -> None:
-        """See `RunsObserver`."""
-
-    def on_queued(self, name: str) -> None:
-        """See `RunsObserver`."""
-
-    def on_outcome(self, name: str, outcome: Outcome) -> None:
-        """See `RunsObserver`."""
+class SilentRuns(RunsObserver):
+    """The observer that does nothing: the methods of the protocol are empty."""
 
 
 def explore_command(folder: SweepFolder, name: str) -> list[str]:

@@ -55,17 +55,8 @@ class SweepObserver(Protocol):
         """A coefficient is done."""
 
 
-class SilentSweep:
-    """The observer that does nothing."""
-
-    def on_start(self, start: SweepStart) -> None:
-        """See `SweepObserver`."""
-
-    def on_step(self, coefficient: float, n_done: int, n_steps: int, loss: float) -> None:
-        """See `SweepObserver`."""
-
-    def on_coefficient(self, found: Tolerances) -> None:
-        """See `SweepObserver`."""
+class SilentSweep(SweepObserver):
+    """The observer that does nothing: the methods of the protocol are empty."""
 
 
 class SweepDirectory:
