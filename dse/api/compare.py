@@ -18,7 +18,8 @@ def compare(
     """Compares what runs found: hypervolume, energy saved at fixed losses, what that took, and who is ahead where.
 
     Runs that differ in seeds only are a group: of each figure it has the median and quartiles, and groups of several
-    runs are tested against each other (Mann-Whitney U, effect size A12, Holm's correction).
+    runs are tested against each other (Mann-Whitney U, effect size A12, Holm's correction). Where memory is an
+    objective of all runs, it is one of the hypervolume, and memory saved is told too; elsewhere it is left out.
 
     Args:
         runs: directories of runs, of sweeps, or folders that hold runs; or opened runs.

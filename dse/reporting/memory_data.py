@@ -93,7 +93,7 @@ def memory_front_data(run: Run) -> MemoryFrontData:
         lost_low=100 * (exact - front["accuracy_high"].to_numpy(np.float64)),
         lost_high=100 * (exact - front["accuracy_low"].to_numpy(np.float64)),
         memory_bytes=front["memory_bytes"].to_numpy(np.int64),
-        memory_saved_pct=100 * (1 - columns["memory"]),
+        memory_saved_pct=front["memory_saved_pct"].to_numpy(np.float64),
         is_exact=front["is_exact"].to_numpy(bool),
         dense_bytes=run.sparsity.dense_bytes,
         n_images_report=int(front["n_images_report"].iloc[0]),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 from dse.runs.results import Run
+from dse.runs.sparsity import zero_weights
 
 MAX_NAMED = 3
 """Runs named in a message before the rest is counted."""
@@ -44,6 +45,7 @@ def comparability(runs: Mapping[str, Run]) -> Comparability:
         _differing(runs, "search images", lambda run: run.manifest.hashes.get("search images"), _n_search_images),
         _differing(runs, "libraries", lambda run: run.manifest.hashes.get("library"), _library),
         _differing(runs, "objectives", lambda run: run.config.search.objectives, _objectives),
+        _differing(runs, "treatments of weights of zero", _zero_weights, _zero_weights),
         _differing(runs, "accelerators", lambda run: run.config.accelerator.kind, _accelerator),
     )
     return Comparability(tuple(text for text in obstacles if text), tuple(text for text in notes if text))
@@ -105,6 +107,10 @@ def _library(run: Run) -> str:
 
 def _objectives(run: Run) -> str:
     return ", ".join(run.config.search.objectives)
+
+
+def _zero_weights(run: Run) -> str:
+    return zero_weights(run.config)
 
 
 def _accelerator(run: Run) -> str:

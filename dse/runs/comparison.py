@@ -1,8 +1,11 @@
 """Several runs side by side: figures, tests over seeds, and which one is ahead at which loss.
 
 Everything is measured on the report images, relative to the exact network on the same images. The hypervolume has one
-reference point, `dse.objectives.REFERENCE_POINT`: relative energy 1.1 and no image right. Both objectives are shares
-already, so nothing is normalized by what the runs found: figures stay the same whatever they are compared with.
+reference point, `dse.objectives.REFERENCE_POINT`: relative energy 1.1 and no image right. Objectives are shares
+already, so nothing is normalized by what the runs found.
+
+Where memory is an objective of all runs it is one of the hypervolume, with the reference 1.1, and savings of memory are
+figures too. Beside a run without it all are compared in energy and accuracy. Who is ahead is always told of energy.
 """
 
 from collections.abc import Sequence
@@ -17,7 +20,7 @@ from dse.errors import ConfigError, RunError, unknown_name
 from dse.runs import comparison_notes as notes
 from dse.runs.comparability import comparability
 from dse.runs.results import Run
-from dse.runs.run_collection import LOSSES, Collection, collect
+from dse.runs.run_collection import LOSSES, Collection, collect, figure_names
 from dse.runs.run_groups import finished_runs_at, group_names
 from dse.runs.seed_tests import effect_name, holm, mann_whitney
 from dse.runs.standings import Standing, standing
@@ -29,8 +32,9 @@ class Comparison:
 
     Attributes:
         runs: one row a run: run, group, the axes in which runs differ, hypervolume, saved_at_<loss>_pct (most energy
-            saved by a point that loses no more, percent), evaluations (on all search images), n_images (simulated by
-            the search), time_s, accuracy_exact (on the report images), n_points.
+            saved by a point that loses no more, percent), memory_saved_at_<loss>_pct (likewise, where memory is an
+            objective of all runs), evaluations (on all search images), n_images (simulated by the search), time_s,
+            accuracy_exact (on the report images), n_points.
         groups: one row a group of runs that differ in seeds only: group, axes, n_runs, and of every figure of `runs`
             its median, q25 and q75.
         tests: one row a figure and pair of groups of several runs: figure, group_a, group_b, n_a, n_b, median_a,
@@ -58,7 +62,7 @@ class Comparison:
     @property
     def figures(self) -> tuple[str, ...]:
         """Columns of `runs` in which larger is better."""
-        return ("hypervolume", *(f"saved_at_{loss:g}_pct" for loss in self.losses))
+        return figure_names(self.losses, with_memory=self.collection.has_memory)
 
     def __repr__(self) -> str:
         return f"Comparison({len(self.runs)} runs in {len(self.groups)} groups)"
@@ -103,7 +107,7 @@ def compare_runs(
     collected = collect(finished, n_unfinished=len(unfinished), losses=losses)
     names = group_names(collected.runs, collected.groups)
     table = _runs_table(collected, names, runs)
-    figures = ("hypervolume", *(f"saved_at_{loss:g}_pct" for loss in losses))
+    figures = figure_names(losses, with_memory=collected.has_memory)
     surfaces = _median_surfaces(collected, names)
     pairs = _pairs(list(surfaces), baseline)
     standings = {(a, b): standing(surfaces[a], surfaces[b]) for a, b in pairs}
@@ -118,7 +122,7 @@ def compare_runs(
             *notes.same_seeds(collected, names),
             *notes.few_seeds(table, tests),
             *found.notes,
-            *notes.memory_is_left_out(runs),
+            *notes.memory_is_left_out(collected),
             *notes.left_out(unfinished),
             *notes.unlike_budgets(table),
         ),

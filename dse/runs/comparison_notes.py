@@ -1,10 +1,9 @@
 """What to bear in mind when runs are compared, a sentence each; none where there is nothing to say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
-from dse.runs.results import Run
 from dse.runs.run_collection import Collection
 from dse.runs.run_status import FoundRun
 from dse.runs.seed_tests import SIGNIFICANT
@@ -49,11 +48,14 @@ def few_seeds(runs: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
     return notes
 
 
-def memory_is_left_out(runs: Mapping[str, Run]) -> list[str]:
-    """The third objective plays no part in a comparison."""
-    if not any("memory" in run.config.search.objectives for run in runs.values()):
+def memory_is_left_out(collected: Collection) -> list[str]:
+    """Where it is an objective of some runs, but not of all."""
+    if collected.n_with_memory in (0, len(collected.runs)):
         return []
-    return ["memory is an objective of some runs: hypervolumes and savings here are of energy and accuracy alone"]
+    return [
+        f"memory is an objective of {collected.n_with_memory} of {len(collected.runs)} runs: hypervolumes and savings "
+        "are of energy and accuracy for all of them. Give only those with memory to have it counted"
+    ]
 
 
 def left_out(unfinished: Sequence[FoundRun]) -> list[str]:

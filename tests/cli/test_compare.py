@@ -10,6 +10,7 @@ import pytest
 from dse.config import parse_config
 from dse.runs.runner import run
 from dse.testing.fakes import FakeEvaluator, use_fakes
+from tests.runs.conftest import written_front
 
 
 @pytest.fixture
@@ -56,6 +57,29 @@ def test_programs_read_csv_and_json(command):
     tables = json.loads(out)
     assert set(tables) == {"groups", "runs", "tests", "ahead", "standings", "notes"}
     assert len(tables["runs"]) == 4
+
+
+def test_three_objectives(command, tmp_path):
+    columns = {"energy_rel": [0.5, 1.0], "accuracy": [0.9, 0.9], "memory_rel": [0.8, 1.0]}
+    for seed in (0, 1):
+        written_front(tmp_path / "three" / f"{seed}", columns)
+    code, out, err = command("three", "--losses", "1", "--format", "csv", "--table", "runs")
+    table = pd.read_csv(io.StringIO(out))
+    assert table["memory_saved_at_1_pct"].tolist() == pytest.approx([20, 20])
+    code, out, err = command("three", "--losses", "1")
+    told = " ".join(out.replace("┃", " ").split())
+    assert code == 0
+    assert "energy saved" in told
+    assert "memory saved" in told
+    assert "hypervolume: volume that a front dominates up to energy 1.1 (exact = 1), a share of 1 of the images" in err
+    assert "memory 1.1 (int8 without pruning = 1)" in err
+    assert "may be those of different points" in err
+    code, out, err = command("three", "long")
+    assert "memory saved" not in out
+    assert "memory is an objective of 2 of 4 runs" in err
+    code, out, err = command.func("collect", "three")
+    assert (code, "memory saved" in out) == (0, True)
+    assert "hypervolume: of energy, accuracy and memory" in err
 
 
 @pytest.mark.parametrize(

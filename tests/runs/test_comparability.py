@@ -61,6 +61,11 @@ def test_obstacles(pair, edit, config, message):
             {"search": "objectives = ['energy', 'accuracy', 'memory']"},
             "different objectives: energy, acc",
         ),
+        (
+            lambda r: None,
+            {"pruning": "sparsity_levels = [0, 50]"},
+            "different treatments of weights of zero: multiplied (a); skipped (b)",
+        ),
         (lambda r: None, {"accelerator": "kind = 'tiles:2'"}, "different accelerators: free (a); tiles:2 (b)"),
     ],
 )

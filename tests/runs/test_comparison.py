@@ -14,6 +14,7 @@ from dse.runs.comparison import compare_runs
 from dse.runs.runner import run
 from dse.runs.seed_tests import mann_whitney
 from dse.testing.fakes import FakeEvaluator, use_fakes
+from tests.runs.conftest import written_front
 
 PLAIN = "initial = 'random'\nsurrogate = false\nracing = false"
 METHODS = {
@@ -128,13 +129,27 @@ def test_few_seeds_are_told(folder):
     assert three.notes[0].endswith("possible p is 0.1")
 
 
-def test_memory_is_left_out_and_that_is_said(folder, tmp_path):
-    for file in (folder / "long" / "s0").iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    text = (tmp_path / "resolved.toml").read_text()
-    text = text.replace('objectives = ["energy", "accuracy"]', 'objectives = ["energy", "accuracy", "memory"]')
-    (tmp_path / "resolved.toml").write_text(text)
-    assert any("of energy and accuracy alone" in note for note in compare_runs([tmp_path]).notes)
+def test_memory_is_a_figure_where_all_runs_have_it(tmp_path, evaluator):
+    columns = {"energy_rel": [0.5, 1.0], "accuracy": [0.9, 0.9], "memory_rel": [0.8, 1.0]}
+    for seed in range(3):
+        written_front(tmp_path / "dense" / f"{seed}", columns)
+        written_front(tmp_path / "small" / f"{seed}", columns | {"memory_rel": [0.4, 1.0]})
+    found = compare_runs([tmp_path / "dense", tmp_path / "small"], losses=(1, 5))
+    assert found.figures[3:] == ("memory_saved_at_1_pct", "memory_saved_at_5_pct")
+    by_group = found.runs.groupby(found.runs["run"].str[:5])
+    assert by_group["memory_saved_at_1_pct"].first().tolist() == pytest.approx([20, 60])
+    # .6 * .9 * .3 and .6 * .9 * .7; the exact network adds nothing
+    assert by_group["hypervolume"].first().tolist() == pytest.approx([0.162, 0.378])
+    assert not any("memory" in note for note in found.notes)
+
+
+def test_memory_is_left_out_and_that_is_said(folder, tmp_path, evaluator):
+    columns = {"energy_rel": [0.5, 1.0], "accuracy": [0.9, 0.9], "memory_rel": [0.8, 1.0]}
+    written_front(tmp_path, columns)
+    found = compare_runs([tmp_path, folder / "long" / "s0"])
+    assert any(note.startswith("memory is an objective of 1 of 2 runs: hypervolumes") for note in found.notes)
+    assert found.figures[1:] == ("saved_at_0.5_pct", "saved_at_1_pct", "saved_at_2_pct")
+    assert found.runs["hypervolume"].iloc[0] == pytest.approx(0.6 * 0.9)
 
 
 def test_one_run_alone(folder):

@@ -13,6 +13,7 @@ from dse.runs.runner import run
 from dse.runs.store import RunDirectory, RunLock
 from dse.runs.sweep_folder import SweepFolder
 from dse.runs.sweep_plan import parse_plan
+from tests.runs.conftest import written_front
 
 SWEEP = """
 [search]
@@ -98,9 +99,45 @@ def test_failed_points_are_left_out(folder):
         collect_runs(folder.path)
 
 
+BY_HAND = {"energy_rel": [0.5, 0.7, 1.0], "accuracy": [0.8, 0.9, 0.9], "memory_rel": [0.5, 0.6, 1.0]}
+"""Boxes up to (1.1, 1, 1.1): .6 * .8 * .6 = .288 and .4 * .9 * .5 = .18, of which .4 * .8 * .5 = .16 is common."""
+
+
+def test_memory_is_counted_where_all_runs_have_it(tmp_path, evaluator):
+    written_front(tmp_path / "a", BY_HAND)
+    written_front(tmp_path / "b", BY_HAND | {"memory_rel": [0.5, 1.0, 1.0]})
+    found = collect_runs(tmp_path)
+    assert (found.has_memory, found.n_with_memory) == (True, 2)
+    # the second box of b is .4 * .9 * .1 = .036, of which .4 * .8 * .1 = .032 is common
+    assert found.runs["hypervolume"].tolist() == pytest.approx([0.308, 0.292])
+    savings = found.runs[["saved_at_1_pct", "memory_saved_at_1_pct"]].to_numpy().tolist()
+    assert savings == [pytest.approx([30, 40]), pytest.approx([30, 0])]
+    assert found.fronts["memory_saved_pct"].tolist() == pytest.approx([50, 40, 0, 50, 0, 0])
+    assert "memory_saved_at_1_pct_median" in found.statistics
+
+
+def test_memory_is_left_out_where_a_run_has_none(tmp_path, evaluator):
+    written_front(tmp_path / "a", BY_HAND)
+    written_front(tmp_path / "b", {name: BY_HAND[name] for name in ("energy_rel", "accuracy")})
+    found = collect_runs(tmp_path)
+    assert (found.has_memory, found.n_with_memory) == (False, 1)
+    assert found.runs["hypervolume"].tolist() == pytest.approx([0.52, 0.52])  # .6 * .8 + .4 * .9 - .4 * .8
+    assert not any(name.startswith("memory_saved_at") for name in found.runs)
+
+
+def test_a_front_that_lost_its_memory_is_refused(tmp_path, evaluator):
+    written_front(tmp_path / "a", BY_HAND)
+    path = tmp_path / "a" / "front.csv"
+    pd.read_csv(path).drop(columns="memory_rel").to_csv(path, index=False)
+    with pytest.raises(RunError, match="front.csv is damaged .without a column 'memory_rel'.: restore it"):
+        collect_runs(tmp_path)
+
+
 def test_savings_at_a_loss():
     front = pd.DataFrame({"accuracy_lost_points": [3.0, 1.0, 0.0], "energy_saved_pct": [50.0, 30.0, 0.0]})
     assert [saved_at(front, loss) for loss in (0.5, 1.0, 5.0)] == [0.0, 30.0, 50.0]
+    front["memory_saved_pct"] = [10.0, 20.0, 1.0]
+    assert [saved_at(front, loss, column="memory_saved_pct") for loss in (0.5, 1.0, 5.0)] == [1.0, 20.0, 20.0]
 
 
 def test_nothing_finished_is_refused(tmp_path):

@@ -7,10 +7,11 @@ import pandas as pd
 
 from dse.reporting.attainment import attainment_data
 from dse.reporting.report.numbers import Section, numbers
-from dse.reporting.terminal.wording import duration
+from dse.reporting.terminal.wording import duration, saving_title
 from dse.runs.comparability import comparability
+from dse.runs.comparison_notes import memory_is_left_out
 from dse.runs.results import Run
-from dse.runs.run_collection import LOSSES, Collection, collect
+from dse.runs.run_collection import LOSSES, Collection, collect, figure_names
 from dse.runs.run_groups import group_names
 from dse.runs.run_status import FoundRun
 
@@ -33,18 +34,27 @@ def comparison(found: Sequence[FoundRun]) -> Section:
     finished = [each for each in found if each.directory.is_finished and _has_exact(each)]
     collected = collect(finished) if finished else None
     figures = {} if collected is None else {row["run"]: row for row in collected.runs.to_dict("records")}
-    titles = ["hypervolume", *(f"saved at {loss:g} {'point' if loss == 1 else 'points'} (%)" for loss in LOSSES)]
+    with_memory = collected is not None and collected.has_memory
+    names = figure_names(LOSSES, with_memory=with_memory)
+    titles = ["hypervolume", *(saving_title(name, with_memory=with_memory) for name in names[1:])]
     columns = ["run", "state", *titles, "evaluations", "time"]
+    left_out = [] if collected is None else [f"Mind: {note}." for note in memory_is_left_out(collected)]
     return {
-        "caption": (
-            "Hypervolume: area between a front, on the report images, and the point of 110 % energy and no right "
-            "answer; one reference point for all runs, higher is better. Saved: most energy saved by a point that "
-            "loses at most so many percentage points. Evaluations: in designs measured on all search images."
-        ),
+        "caption": " ".join([_caption(with_memory=with_memory), *left_out]),
         "columns": [{"title": title, "is_text": title in ("run", "state")} for title in columns],
-        "rows": [_row(each, figures.get(each.name)) for each in found],
+        "rows": [_row(each, figures.get(each.name), names) for each in found],
         "attainment": [] if collected is None else _attainment(collected),
     }
+
+
+def _caption(*, with_memory: bool) -> str:
+    what, bound = ("volume", "110 % energy, 110 % memory") if with_memory else ("area", "110 % energy")
+    whose = "energy, or memory," if with_memory else "energy"
+    return (
+        f"Hypervolume: {what} between a front, on the report images, and the point of {bound} and no right answer; one "
+        f"reference point for all runs, higher is better. Saved: most {whose} saved by a point that loses at most so "
+        "many percentage points. Evaluations: in designs measured on all search images."
+    )
 
 
 def _has_exact(found: FoundRun) -> bool:
@@ -52,12 +62,12 @@ def _has_exact(found: FoundRun) -> bool:
     return bool((front["is_exact"] & (front["state"] == "ok")).any())
 
 
-def _row(found: FoundRun, figures: dict | None) -> list[str]:
+def _row(found: FoundRun, figures: dict | None, names: Sequence[str]) -> list[str]:
     """Texts; a dash where a run has no front yet."""
     row = [found.name, found.state]
     if figures is None:
-        return row + ["–"] * (len(LOSSES) + 3)
-    savings = [f"{figures[f'saved_at_{loss:g}_pct']:.1f}" for loss in LOSSES]
+        return row + ["–"] * (len(names) + 2)
+    savings = [f"{figures[name]:.1f}" for name in names[1:]]
     time_s = figures["time_s"]
     spent = "–" if math.isnan(figures["evaluations"]) else f"{figures['evaluations']:,.0f}"
     return [*row, f"{figures['hypervolume']:.4f}", *savings, spent, "–" if pd.isna(time_s) else duration(time_s)]

@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from dse.objectives import REFERENCE_POINT
+from dse.objectives import reference_point
 from dse.reporting.terminal.output import Format, print_note, print_table, print_text
-from dse.reporting.terminal.wording import median_and_quartiles
+from dse.reporting.terminal.wording import median_and_quartiles, saving_title
 from dse.runs.comparison import Comparison
+from dse.runs.run_collection import Collection
 from dse.runs.seed_tests import SIGNIFICANT
 from dse.runs.standings import MAX_LOSS_POINTS
 
@@ -36,9 +37,7 @@ def print_comparison(found: Comparison, output_format: Format, *, table: str) ->
         _print_tests(found)
     if len(found.groups) > 1:
         print_text("\n".join(["", _WHERE, *standings_lines(found)]))
-    n_images = int(found.collection.fronts["n_images_report"].iloc[0])
-    meaning = [text.format(*REFERENCE_POINT, n=n_images, point=100 / n_images) for text in _MEANING]
-    for note in (*found.notes, *_differences(found), *meaning):
+    for note in (*found.notes, *_differences(found), *_meaning(found.collection)):
         print_note(f"- {note}")
 
 
@@ -54,13 +53,23 @@ def comparison_tables(found: Comparison) -> Mapping[str, pd.DataFrame]:
 
 
 _WHERE = f"which saves more energy at which loss (0 to {MAX_LOSS_POINTS:g} points)"
-_MEANING = (
-    "accuracies are on the {n} report images, of which one is {point:.2g} points; losses are relative to the exact "
-    "network on them",
-    "hypervolume: area that a front dominates up to energy {0:g} (exact = 1) and a share of {1:g} of "
-    "the images lost, the same for all runs; evaluations: in designs measured on all search images; time: of the "
-    "process that ended the search",
-)
+
+
+def _meaning(found: Collection) -> list[str]:
+    """What the figures are."""
+    n_images = int(found.fronts["n_images_report"].iloc[0])
+    energy, lost, memory = reference_point(3)
+    bounds = [f"energy {energy:g} (exact = 1)", f"a share of {lost:g} of the images lost"]
+    bounds += [f"memory {memory:g} (int8 without pruning = 1)"] if found.has_memory else []
+    lines = [
+        f"accuracies are on the {n_images} report images, of which one is {100 / n_images:.2g} points; losses are "
+        "relative to the exact network on them",
+        f"hypervolume: {'volume' if found.has_memory else 'area'} that a front dominates up to {', '.join(bounds)}, "
+        "the same for all runs; evaluations: in designs measured on all search images; time: of the process that "
+        "ended the search",
+    ]
+    different = "savings of energy and of memory at a loss may be those of different points"
+    return [*lines, different] if found.has_memory else lines
 
 
 def _print_groups(found: Comparison) -> None:
@@ -71,9 +80,9 @@ def _print_groups(found: Comparison) -> None:
     if has_seeds:
         columns["runs"] = groups["n_runs"]
     columns["hypervolume"] = median_and_quartiles(groups, "hypervolume", ".4f", has_quartiles=has_seeds)
-    for loss in found.losses:
-        name = f"saved % at {loss:g} {'point' if loss == 1 else 'points'}"
-        columns[name] = median_and_quartiles(groups, f"saved_at_{loss:g}_pct", ".1f", has_quartiles=has_seeds)
+    for figure in found.figures[1:]:
+        title = saving_title(figure, with_memory=found.collection.has_memory)
+        columns[title] = median_and_quartiles(groups, figure, ".1f", has_quartiles=has_seeds)
     for title, figure in (("evaluations", "evaluations"), ("images", "n_images"), ("time (s)", "time_s")):
         columns[title] = median_and_quartiles(groups, figure, ".0f", has_quartiles=False)
     what = "median (quartiles)" if has_seeds else "figures"
@@ -100,7 +109,7 @@ def _print_tests(found: Comparison) -> None:
 
 
 def _figure_name(name: str) -> str:
-    return f"saved at {name.removeprefix('saved_at_').removesuffix('_pct')}" if name.startswith("saved_at_") else name
+    return name.removesuffix("_pct").replace("_", " ")
 
 
 def verdict(test: Mapping[str, Any]) -> str:

@@ -7,8 +7,9 @@ import pandas as pd
 
 from dse.api.sweeps import Preview
 from dse.reporting.terminal.output import Format, print_note, print_table, print_text
-from dse.reporting.terminal.wording import duration, median_and_quartiles
-from dse.runs.run_collection import LOSSES, Collection
+from dse.reporting.terminal.wording import duration, median_and_quartiles, saving_title
+from dse.runs.comparison_notes import memory_is_left_out
+from dse.runs.run_collection import LOSSES, Collection, figure_names
 from dse.runs.sweep_folder import Outcome
 
 
@@ -104,13 +105,17 @@ def print_collection(found: Collection, output_format: Format, *, path: Path) ->
     statistics = found.statistics
     columns = {axis: statistics[axis] for axis in found.groups} | {"runs": statistics["n_runs"]}
     columns["hypervolume"] = median_and_quartiles(statistics, "hypervolume", ".4f")
-    for loss in LOSSES:
-        name = f"saved % at {loss:g} points"
-        columns[name] = median_and_quartiles(statistics, f"saved_at_{loss:g}_pct", ".1f")
+    for figure in figure_names(LOSSES, with_memory=found.has_memory)[1:]:
+        title = saving_title(figure, with_memory=found.has_memory)
+        columns[title] = median_and_quartiles(statistics, figure, ".1f")
     columns["evaluations"] = median_and_quartiles(statistics, "evaluations", ".0f")
     columns["time (s)"] = median_and_quartiles(statistics, "time_s", ".0f")
     title = f"{path}: median (quartiles) of {len(found.runs)} runs, {len(found.fronts)} points"
     print_table(pd.DataFrame(columns), "table", title=title)
+    if found.has_memory:
+        print_note("hypervolume: of energy, accuracy and memory; memory saved: relative to int8 without pruning")
+    for note in memory_is_left_out(found):
+        print_note(note)
     if found.n_unfinished:
         print_note(f"{found.n_unfinished} runs are not finished and left out: see `dse status {path}`")
     print_note(f"all points in {path / 'collected.csv'}; statistics.csv, attainment.csv and attainment.png beside it")

@@ -53,3 +53,14 @@ def median_and_quartiles(table: pd.DataFrame, figure: str, digits: str, *, has_q
         quartiles = f" ({low:{digits}} to {high:{digits}})" if has_quartiles else ""
         texts.append("" if math.isnan(median) else f"{median:{digits}}{quartiles}")
     return texts
+
+
+def saving_title(figure: str, *, with_memory: bool) -> str:
+    """A column of a table for a figure of `dse.runs.run_collection.figure_names`, but its first.
+
+    >>> saving_title("saved_at_1_pct", with_memory=False), saving_title("saved_at_0.5_pct", with_memory=True)
+    ('saved % at 1 point', 'energy saved % at 0.5 points')
+    """
+    what, loss = figure.removesuffix("_pct").split("saved_at_")
+    whose = (what.removesuffix("_") or "energy") + " " if with_memory else ""
+    return f"{whose}saved % at {loss} {'point' if loss == '1' else 'points'}"

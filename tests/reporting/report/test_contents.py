@@ -213,6 +213,11 @@ def test_three_objectives_have_a_section_of_their_own(tmp_path):
     assert not any("%" in name for name in library.names)
     assert library.n_uses.sum() == len(data.points) * len(data.layers)
     np.testing.assert_allclose(only(run.path)["memory"]["saved_pct"], 100 * (1 - run.front["memory_rel"]), atol=1e-3)
+    comparison = data_of(run.path, shutil.copytree(run.path, tmp_path / "again"))["comparison"]
+    assert "volume between a front" in comparison["caption"]
+    titles = [column["title"] for column in comparison["columns"]]
+    assert titles[3:9:3] == ["energy saved % at 0.5 points", "memory saved % at 0.5 points"]
+    assert len(comparison["rows"][0]) == len(titles) == 11
     run.directory.front.unlink()
     shown = only(run.path)
     assert len(shown["memory"]["saved_pct"]) == len(shown["designs"][0]["saved"])
