@@ -137,6 +137,7 @@ def _progress(wanted: Wanted) -> Drawing:
     found = [run for run in runs_at(wanted.paths) if run.directory.generations.exists()]
     if not found:
         raise RunError(f"no run in {wanted.paths[0]} has ended a generation yet: wait, or see `dse status`")
+    _check_one_hypervolume(found)
     members: dict[str, list[FoundRun]] = {}
     for each, group in zip(found, _grouped(found), strict=True):
         members.setdefault(group, []).append(each)
@@ -149,6 +150,18 @@ def _progress(wanted: Wanted) -> Drawing:
         ),
     )
     return Drawing(progress_table(data), lambda ax: progress(data, ax), plain_height)
+
+
+def _check_one_hypervolume(found: Sequence[FoundRun]) -> None:
+    names: dict[tuple[str, ...], str] = {}
+    for each in found:
+        names.setdefault(Run(each.directory).objectives, each.name)
+    if len(names) > 1:
+        told = "; ".join(f"{', '.join(objectives)} in {name}" for objectives, name in names.items())
+        raise RunError(
+            f"hypervolumes of different objectives are not comparable: {told}. Draw these runs apart, or compare their "
+            "fronts in energy and accuracy: --kind front, or `dse compare`"
+        )
 
 
 def _attainment(wanted: Wanted) -> Drawing:

@@ -37,7 +37,8 @@ class ProgressData:
             there was none.
         time_s: since the process that ended the search began, float64 [n_generations]; where it continued another one,
             what that had measured took no time.
-        reference_point: relative energy and share of images lost, both minimized.
+        reference_point: relative energy and share of images lost, with three objectives also relative memory; all
+            minimized.
     """
 
     title: str
@@ -46,7 +47,7 @@ class ProgressData:
     hypervolume: NDArray[np.float64]
     best_energy_rel: NDArray[np.float64]
     time_s: NDArray[np.float64]
-    reference_point: tuple[float, float]
+    reference_point: tuple[float, ...]
 
 
 def progress_data(run: Run) -> ProgressData:

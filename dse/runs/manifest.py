@@ -60,7 +60,7 @@ class Manifest:
     multipliers: tuple[Mapping[str, Any], ...]
     exact_index: int
     n_images: Mapping[str, int]
-    reference_point: tuple[float, float]
+    reference_point: tuple[float, ...]
     seed: int
     accelerator: str
     accuracy_floor: float | None

@@ -16,6 +16,7 @@ from dse.runs.runner import run
 from dse.runs.tolerance_sweep import SWEEP_FILE
 from dse.testing.fakes import FakeEvaluator, use_fakes
 from dse.testing.tiny import tiny_tolerances
+from tests.runs.conftest import written_front
 
 RUN_KINDS = ("front", "progress", "attainment", "layers", "energy", "library", "predictions", "tolerances")
 
@@ -89,6 +90,14 @@ def test_runs_that_do_not_compare_are_told(folder, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="dse"):
         make_drawing("front", Wanted((folder / "long" / "s0", other)))
     assert "different networks" in caplog.text
+
+
+def test_hypervolumes_of_two_and_of_three_objectives_are_not_drawn_together(folder, tmp_path, monkeypatch):
+    use_fakes(monkeypatch, FakeEvaluator())
+    written_front(tmp_path / "three", {"energy_rel": [0.5, 1.0], "accuracy": [0.9, 0.9], "memory_rel": [0.8, 1.0]})
+    assert len(table_of("progress", tmp_path / "three")) == 1
+    with pytest.raises(RunError, match=r"energy, accuracy in .*s0; energy, accuracy, memory in .*three. Draw these"):
+        make_drawing("progress", Wanted((folder / "long" / "s0", tmp_path / "three")))
 
 
 def test_unfinished_runs_have_progress_but_no_front(folder, tmp_path):

@@ -18,15 +18,23 @@ from dse.runs.run_status import FoundRun
 
 def comparison_notes(found: Sequence[FoundRun]) -> list[str]:
     """What makes the runs hard to compare, a sentence each."""
+    several = len({Run(each.directory).objectives for each in found}) > 1
+    hypervolumes = [_TWO_AND_THREE] if several else []
     runs = {each.name: Run(each.directory) for each in found if each.directory.is_finished}
     if len(runs) < 2:
-        return []
+        return hypervolumes
     what = comparability(runs)
     obstacles = [
         f"These fronts are not comparable, each is relative to its own exact network: {text}."
         for text in what.obstacles
     ]
-    return obstacles + [f"To bear in mind: {text}." for text in what.notes]
+    return obstacles + [f"To bear in mind: {text}." for text in what.notes] + hypervolumes
+
+
+_TWO_AND_THREE = (
+    "Memory is an objective of some runs: the course of their hypervolumes, of three objectives, cannot be compared "
+    "with that of the others, of two."
+)
 
 
 def comparison(found: Sequence[FoundRun]) -> Section:

@@ -218,6 +218,8 @@ def test_three_objectives_have_a_section_of_their_own(tmp_path):
     titles = [column["title"] for column in comparison["columns"]]
     assert titles[3:9:3] == ["energy saved % at 0.5 points", "memory saved % at 0.5 points"]
     assert len(comparison["rows"][0]) == len(titles) == 11
+    two = written_run(tmp_path / "two")
+    assert any("of three objectives, cannot be compared" in note for note in data_of(run.path, two.path)["notes"])
     run.directory.front.unlink()
     shown = only(run.path)
     assert len(shown["memory"]["saved_pct"]) == len(shown["designs"][0]["saved"])
