@@ -1,5 +1,6 @@
 """Every write of every command may fail: one line that says so, and the repeated command loses nothing."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def test_axnn(dse):
 
 @pytest.mark.slow
 def test_sweep(dse, monkeypatch, tmp_path):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     sweep = ["sweep", "../sweep.toml", "--out", "one"]
     (tmp_path / "sweep.toml").write_text(
         "[search]\npopulation_size = 4\ngenerations = 1\ninitial = 'random'\nsurrogate = false\n"

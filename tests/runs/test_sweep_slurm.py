@@ -109,7 +109,7 @@ def test_an_array_from_start_to_end(folder, programs, tmp_path):
     )
     environment = os.environ | {"PYTHON": sys.executable, "SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "41"}
     environment |= {
-        "PYTHONPATH": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH")))),
         "SLURM_PROCID": "0",
         "SLURM_NTASKS": "1",
         "SLURM_NODEID": "0",
