@@ -118,9 +118,9 @@ def predictions_table(
 ) -> pd.DataFrame:
     """Predicted beside measured losses, the content of `predictions.csv`.
 
-    One row a simulated design: batch, energy_rel, predicted_loss, predicted_std, measured_loss, is_complete and
-    assignment. Where a design is not among `complete`, the assignments measured on all images, its measured loss is an
-    estimate.
+    One row a simulated design of the batches, of which there is at least one: batch, energy_rel, predicted_loss,
+    predicted_std, measured_loss, is_complete and assignment. Where a design is not among `complete`, the assignments
+    measured on all images, its measured loss is an estimate.
     """
     rows = [
         {
@@ -134,7 +134,7 @@ def predictions_table(
         }
         for number, batch in enumerate(batches)
     ]
-    return pd.concat([pd.DataFrame(row) for row in rows], ignore_index=True) if rows else pd.DataFrame()
+    return pd.concat([pd.DataFrame(row) for row in rows], ignore_index=True)
 
 
 def _write_errors(directory: RunDirectory, guide: Guide, layers: list[str], multipliers: list[str]) -> None:

@@ -132,7 +132,10 @@ class Run:
         is_complete (else the measured loss is an estimate), assignment.
         """
         if not self.directory.predictions.exists():
-            raise RunError(f"{self.path} has no predictions: expected a finished search with search.surrogate = true")
+            raise RunError(
+                f"{self.path} has no predictions: expected a finished search with search.surrogate = true, and a "
+                "generation that its budget did not cut short"
+            )
         return read_run_table(self.directory.predictions, PREDICTIONS)
 
     @property

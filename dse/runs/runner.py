@@ -236,7 +236,7 @@ def _search(
         optimizer, prepared.space, meter, accuracy_floor=floor, display_floor=display_floor,
         on_generation=on_generation, begin=begin,
     )  # fmt: skip
-    if screen is not None:
+    if screen is not None and screen.checked:  # the budget may end amid the first generation
         everything = meter.everything()
         complete = set(everything.take(np.flatnonzero(everything.is_complete)).keys)
         write_table(directory.predictions, predictions_table(screen.checked, complete, prepared.library.names))

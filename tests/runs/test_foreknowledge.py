@@ -1,5 +1,4 @@
 import numpy as np
-import pandas as pd
 import pytest
 
 from dse.errors import RunError
@@ -80,4 +79,3 @@ def test_predictions_stand_beside_what_was_measured():
     assert table["is_complete"].all()
     assert not predictions_table([batch], {(1, 4)}, NAMES)["is_complete"].any()
     assert table.loc[0, ["predicted_loss", "predicted_std", "measured_loss"]].tolist() == [0.1, 0.02, 0.12]
-    assert isinstance(predictions_table([], set(), NAMES), pd.DataFrame)

@@ -47,6 +47,14 @@ def test_run_leaves_all_files_and_a_front(tmp_path, evaluator, config):
     assert sorted(reported["assignment"]) == sorted(front["assignment"])
 
 
+def test_a_budget_within_the_first_generation_leaves_no_predictions(tmp_path, evaluator):
+    result = run(parse_config("[search]\npopulation_size = 8\nevaluations = 5"), tmp_path)
+    assert len(result.front)
+    assert not result.directory.predictions.exists()
+    with pytest.raises(RunError, match="has no predictions: expected .* generation that its budget did not cut short"):
+        _ = result.predictions
+
+
 def test_interrupted_run_ends_with_the_same_front(tmp_path, evaluator, config):
     whole = run(config, tmp_path / "whole")
     for n_generations in (1, 2, 3):

@@ -112,7 +112,7 @@ def _progress(data: ProgressData) -> Section:
 
 def _predictions(run: Run, n_most: int) -> Section:
     if not run.directory.predictions.exists():
-        why = "the search is not finished" if not run.is_finished else "the run searched without a surrogate"
+        why = "the search is not finished" if not run.is_finished else "there was no surrogate, or no whole generation"
         return missing(f"There are no predictions to compare: {why}.")
     data = prediction_data(run)
     shown = thinned(data.predicted_points, data.measured_points, n_most)
