@@ -46,7 +46,8 @@ def numbers(
     try:
         return None if text is None else tuple(number(word) for word in text.split(","))
     except ValueError:
-        raise ConfigError(f"{option} {text}: expected numbers with commas between them, as {example}") from None
+        kind = "whole numbers" if number is int else "numbers"
+        raise ConfigError(f"{option} {text}: expected {kind} with commas between them, as {example}") from None
 
 
 @contextmanager

@@ -113,9 +113,7 @@ def foreknow(
     return Foreknowledge(residual_std, output_std, sigma, sensitivity)
 
 
-def predictions_table(
-    batches: Sequence[Checked], complete: Set[tuple[int, ...]], names: Sequence[str]
-) -> pd.DataFrame:
+def predictions_table(batches: Sequence[Checked], complete: Set[tuple[int, ...]], names: Sequence[str]) -> pd.DataFrame:
     """Predicted beside measured losses, the content of `predictions.csv`.
 
     One row a simulated design of the batches, of which there is at least one: batch, energy_rel, predicted_loss,

@@ -66,10 +66,11 @@ def check_sparsity(config: RunConfig, library: Library) -> None:
     levels = sparsity_levels(config)
     if not levels:
         options = config.pruning
-        if options.zero_weights == "skipped" or (options.structure, options.rates) != ("weights", "layer"):
+        chosen = (options.structure, options.rates, options.refit)
+        if options.zero_weights == "skipped" or chosen != ("weights", "layer", True):
             raise ConfigError(
                 "[pruning] without sparsity levels: expected sparsity_levels as well, as 0, 50, 80 (0 alone keeps all "
-                "weights), or none of rates, structure and zero_weights"
+                "weights), or none of rates, structure, refit and zero_weights"
             )
         return
     if config.pruning.rates == "global" and config.pruning.structure == "channels":
