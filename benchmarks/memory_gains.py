@@ -21,7 +21,7 @@ from dse.reporting.memory_data import MemoryFrontData, memory_front_data
 from dse.reporting.pictures.memory import memory_front_png
 from dse.runs.results import open_run
 
-NAMES = ("both", "energy", "memory")
+NAMES = ("both", "both_global", "energy", "memory")
 LOSSES = (0.5, 1.0, 1.5, 2.0, 3.0)
 
 

@@ -1,23 +1,9 @@
 """benchmarks/bench_activations.py: variants of a network, ratios of their times."""
 
-import importlib.util
-from pathlib import Path
-
-import pytest
 import torch
 from torch import nn
 
 from dse.testing.tiny import tiny_split
-
-PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "bench_activations.py"
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location(PATH.stem, PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_tanh_by_sigmoid_is_tanh(script):

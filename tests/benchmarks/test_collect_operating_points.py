@@ -1,20 +1,7 @@
 """benchmarks/collect_operating_points.py: volumes, and what is taken from the unrestricted front."""
 
-import importlib.util
-from pathlib import Path
-
 import pandas as pd
 import pytest
-
-PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "collect_operating_points.py"
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location(PATH.stem, PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_volume_is_the_dominated_share(script):

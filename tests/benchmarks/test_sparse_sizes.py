@@ -1,22 +1,8 @@
 """benchmarks/sparse_sizes.py: pruned networks and matrices of every kind."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from dse.testing.tiny import tiny_network
-
-PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "sparse_sizes.py"
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location(PATH.stem, PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_smallest_weights_of_each_layer_are_zero(script):
