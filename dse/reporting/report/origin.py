@@ -6,7 +6,7 @@ from dse.config import RunConfig, to_toml
 from dse.reporting.report.designs import Designs
 from dse.reporting.report.numbers import Section
 from dse.reporting.run_data import LibraryData, ProgressData
-from dse.reporting.terminal.wording import duration
+from dse.reporting.wording import duration
 from dse.runs.results import Run
 from dse.runs.run_collection import LOSSES
 

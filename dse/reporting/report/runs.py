@@ -7,7 +7,7 @@ import pandas as pd
 
 from dse.reporting.attainment import attainment_data
 from dse.reporting.report.numbers import Section, numbers
-from dse.reporting.terminal.wording import duration, saving_title
+from dse.reporting.wording import duration, saving_title
 from dse.runs.comparability import comparability
 from dse.runs.comparison_notes import memory_is_left_out
 from dse.runs.results import Run

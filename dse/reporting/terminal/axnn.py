@@ -6,7 +6,7 @@ import pandas as pd
 
 from dse.reporting.terminal.live_line import LiveLine
 from dse.reporting.terminal.output import Format, print_note, print_table
-from dse.reporting.terminal.wording import duration, percent
+from dse.reporting.wording import duration, percent
 from dse.runs.axnn import AxnnRun, AxnnStart
 from dse.runs.axnn_directory import AxnnDirectory
 from dse.search.neurons import Attempt

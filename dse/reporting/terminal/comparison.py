@@ -9,7 +9,7 @@ import pandas as pd
 
 from dse.objectives import reference_point
 from dse.reporting.terminal.output import Format, print_note, print_table, print_text
-from dse.reporting.terminal.wording import median_and_quartiles, saving_title
+from dse.reporting.wording import median_and_quartiles, saving_title
 from dse.runs.comparison import Comparison
 from dse.runs.run_collection import Collection
 from dse.runs.seed_tests import SIGNIFICANT

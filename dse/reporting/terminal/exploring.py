@@ -4,7 +4,7 @@ import math
 
 from dse.reporting.terminal.live_line import LiveLine
 from dse.reporting.terminal.output import make_console
-from dse.reporting.terminal.wording import duration
+from dse.reporting.wording import duration
 from dse.runs import loop
 
 PHASES = {

@@ -4,7 +4,7 @@ import pandas as pd
 
 from dse.cost.neuron_choices import parse_choice
 from dse.reporting.terminal.output import Format, print_note, print_table
-from dse.reporting.terminal.wording import count_names, percent
+from dse.reporting.wording import count_names, percent
 from dse.runs.results import Run
 
 

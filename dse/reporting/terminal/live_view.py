@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.pareto import front_indices
-from dse.reporting.terminal.wording import duration
+from dse.reporting.wording import duration
 from dse.runs.loop import Progress
 
 DEEPEST_POINTS = 15.0

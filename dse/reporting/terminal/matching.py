@@ -6,7 +6,7 @@ import pandas as pd
 
 from dse.reporting.terminal.live_line import LiveLine
 from dse.reporting.terminal.output import Format, print_note, print_table
-from dse.reporting.terminal.wording import count_names
+from dse.reporting.wording import count_names
 
 
 class MatchWatch:

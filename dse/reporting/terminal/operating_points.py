@@ -5,7 +5,7 @@ import pandas as pd
 from dse.reporting.data import points_data
 from dse.reporting.terminal.live_line import LiveLine
 from dse.reporting.terminal.output import Format, make_console, print_note, print_table
-from dse.reporting.terminal.wording import count_names
+from dse.reporting.wording import count_names
 from dse.runs.operating_points import PointsStart
 from dse.runs.point_set import PointsDirectory, PointSet
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dse.reporting.terminal.live_line import LiveLine
 from dse.reporting.terminal.output import Format, print_note, print_table
-from dse.reporting.terminal.wording import percent
+from dse.reporting.wording import percent
 from dse.robustness.neuron_scores import Resilience
 from dse.runs.characterization import CharacterizationDirectory, CharacterizationStart, layers_table
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from dse.api.sweeps import Preview
 from dse.reporting.terminal.output import Format, print_note, print_table, print_text
-from dse.reporting.terminal.wording import duration, median_and_quartiles, saving_title
+from dse.reporting.wording import duration, median_and_quartiles, saving_title
 from dse.runs.comparison_notes import memory_is_left_out
 from dse.runs.run_collection import LOSSES, Collection, figure_names
 from dse.runs.sweep_folder import Outcome

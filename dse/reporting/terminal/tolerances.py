@@ -7,7 +7,7 @@ import pandas as pd
 
 from dse.reporting.terminal.live_line import LiveLine
 from dse.reporting.terminal.output import Format, make_console, print_note, print_table
-from dse.reporting.terminal.wording import duration
+from dse.reporting.wording import duration
 from dse.robustness.tolerances import Tolerances
 from dse.runs.tolerance_sweep import SweepDirectory, SweepStart, tolerances_table
 
