@@ -49,7 +49,16 @@ def _objectives(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Objectives = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_objectives)]
-Levels = Annotated[tuple[Annotated[int, Field(ge=0, le=99)], ...], Field(strict=False)]
+
+
+def _levels(percents: tuple[int, ...]) -> tuple[int, ...]:
+    """Ascending and with 0, so that the same levels are the same configuration; none stay none."""
+    if len(set(percents)) < len(percents):
+        raise ValueError("expected different whole percents from 0 to 99, as 0, 50, 80")
+    return tuple(sorted({0, *percents})) if percents else ()
+
+
+Levels = Annotated[tuple[Annotated[int, Field(ge=0, le=99)], ...], Field(strict=False), AfterValidator(_levels)]
 
 EXECUTION_TABLE = "execution"
 """The one table that may change when a run is continued: it never changes a result."""

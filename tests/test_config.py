@@ -120,12 +120,16 @@ def test_neuron_shares():
 def test_objectives_and_pruning():
     config = parse_config('[search]\nobjectives = ["memory", "accuracy", "energy"]\n[pruning]\nsparsity_levels = [50]')
     assert config.search.objectives == ("energy", "accuracy", "memory")
-    assert config.pruning.sparsity_levels == (50,)
+    assert config.pruning.sparsity_levels == (0, 50)
+    for same in ("[80, 0, 50]", "[50, 80]", "[0, 50, 80]"):  # one configuration, which a repeated command continues
+        assert parse_config(f"[pruning]\nsparsity_levels = {same}").pruning.sparsity_levels == (0, 50, 80)
+    assert parse_config("[pruning]\nsparsity_levels = []").pruning.sparsity_levels == ()
     assert RunConfig().search.objectives == ("energy", "accuracy")
     for wrong in ('["energy"]', '["accuracy", "memory"]', '["energy", "energy"]', '["energy", "accuracy", "size"]'):
         with pytest.raises(ConfigError, match=r"\[search\] objectives.*expected energy and accuracy, or"):
             parse_config(f"[search]\nobjectives = {wrong}")
-    for wrong in ("sparsity_levels = [100]", "sparsity_levels = [-1]", 'zero_weights = "free"', 'structure = "rows"'):
+    wrong_levels = [f"sparsity_levels = {wrong}" for wrong in ("[100]", "[-1]", "[50, 50]", "[0.5]")]
+    for wrong in (*wrong_levels, 'zero_weights = "free"', 'structure = "rows"'):
         with pytest.raises(ConfigError, match=r"\[pruning\] .*expected"):
             parse_config(f"[pruning]\n{wrong}")
 

@@ -19,6 +19,9 @@ def evaluate(
     backend: str = "auto",
     device: str = "auto",
     fold_bias: bool = True,
+    pruning_rates: str | None = None,
+    pruned: str | None = None,
+    refit: bool | None = None,
     zero_weights: str | None = None,
     images: int | None = None,
 ) -> NDArray[np.float64]:
@@ -30,13 +33,14 @@ def evaluate(
         library: `builtin`, a path, or a `Library`; it needs an exact multiplier.
         assignments: each a multiplier name per layer, or one name for all layers. The names' signedness decides which
             multipliers of a library with both are meant. `NAME%70` prunes 70 % of a layer's weights and refits the
-            rest, as a search with sparsity levels does.
+            rest, as a search with sparsity levels does; give what it was given of the next options.
         weights: state dict for a named network.
         data_dir: folder of a named dataset.
         backend: "auto", one of the kernels "factored", "rows", "permute", "columns", "direct" or "gpu", or "reference"
             (slow, looks every product up).
         device: what simulates: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
         fold_bias: fold the mean error of each output channel into its bias.
+        pruning_rates, pruned, refit: how layers are pruned, see `dse.explore`.
         zero_weights: in networks with pruned layers `skipped` (by default) or `multiplied`.
         images: measure on so many of the search images; all by default.
 
@@ -66,6 +70,9 @@ def evaluate(
         "recovery.fold_bias": fold_bias,
         "execution.backend": backend,
         "execution.device": device,
+        "pruning.rates": pruning_rates,
+        "pruning.structure": pruned,
+        "pruning.refit": refit,
         "pruning.zero_weights": zero_weights,
     }
     levels = sorted({parse_sparse_choice(name)[1] for name in _names(assignments) if name not in whole})

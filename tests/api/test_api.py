@@ -149,6 +149,19 @@ def test_evaluate_prunes(tmp_path):
         evaluate("u8_exact", zero_weights="skipped")
 
 
+@pytest.mark.parametrize("pruning", [{"pruned": "channels"}, {"pruning_rates": "global", "refit": False}])
+def test_evaluate_prunes_as_a_run_did(tmp_path, pruning):
+    options = {"images": 40, "fold_bias": False, **pruning}
+    run = dse.explore(
+        sparsity_levels=[20], evaluations=4, population_size=4, initial="random", surrogate=False, racing=False,
+        report_images=20, threads=1, out=tmp_path, **options,
+    )  # fmt: skip
+    measured = run.evaluations.query("split == 'search' and n_images == 40").iloc[-2:]
+    names = [text.split(";") for text in measured["assignment"]]
+    found = dse.evaluate("digits_cnn", "digits", library="builtin", assignments=names, **options)
+    assert found.tolist() == measured["accuracy"].tolist()
+
+
 def test_evaluate_refuses(splits):
     def evaluate(assignments, data=splits, **options):
         return dse.evaluate("digits_cnn", data, library="builtin", assignments=assignments, **options)

@@ -290,7 +290,6 @@ def test_finetuning_of_designs_of_a_file_without_hardening(finished, tmp_path):
         ('[pruning]\nrates = "global"', "without sparsity levels"),
         ("[pruning]\nrefit = false", "none of rates, structure, refit and zero_weights"),
         ('[pruning]\nsparsity_levels = [50]\nrates = "global"\nstructure = "channels"', "LAMP scores single weights"),
-        ("[pruning]\nsparsity_levels = [50, 50]", "different whole percents"),
         ('[pruning]\nsparsity_levels = [50]\n[quantization]\nscheme = "unsigned-affine"', "'unsigned-centered'"),
     ],
 )
