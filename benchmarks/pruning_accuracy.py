@@ -46,9 +46,11 @@ def measured(prepared, way: str, refit: bool) -> pd.DataFrame:
         for layer, masks, codes in pairs
     ]
     pruned = PrunedBank(bank, choices, layers)
-    sizes = [[dcsr_bytes(pruned.matrix(i, level)) for level in range(len(RATES_PCT))] for i in range(len(layers))]
+    matrices = [[pruned.matrix(i, level) for level in range(len(RATES_PCT))] for i in range(len(layers))]
+    sizes = np.array([[dcsr_bytes(matrix) for matrix in row] for row in matrices])
+    nonzero = np.array([[np.count_nonzero(matrix) for matrix in row] for row in matrices])
     counts = np.array([info.n_weights for info in bank.network.layers])
-    memory = WeightMemory(choices, counts, np.array(sizes))
+    memory = WeightMemory(choices, counts, nonzero, sizes)
     rows = np.repeat(choices.position[bank.library.exact_index][:, None], len(layers), axis=1)
     accuracy = prepared.evaluator.with_bank(pruned)(rows)
     columns = {"pruned": way, "is_refitted": refit, "rate_pct": RATES_PCT, "memory_rel": memory.rel(Designs(rows))}

@@ -1,8 +1,9 @@
 """What a layer may be given where its weights may be pruned: a multiplier, and the share of weights that are zeros.
 
 A choice is a multiplier of a library with a sparsity level, so that a layer stays one integer of an assignment and
-every search takes it as it is. `mul8s_1KV8%70` is that multiplier with (at least) 70 % of the layer's weights zero; at
-level 0, without pruning, the multiplier's name stands alone.
+every search takes it as it is. `mul8s_1KV8%70` is that multiplier with 70 % of the layer's weights zero; at level 0,
+without pruning, the multiplier's name stands alone. Quantization makes zeros as well. With global rates a level is the
+share of all layers' weights, of which a layer may lose more or less.
 
 Two kinds of engines differ in what zeros cost. Where zero weights are `multiplied`, as in a dense array, they go
 through the multiplier, which need not make a zero of them. Where they are `skipped`, as by an engine that reads
@@ -37,7 +38,7 @@ class SparseChoice:
     Attributes:
         name: as in the module docstring.
         multiplier: position in the library.
-        sparsity_pct: share of the weights that are zeros, in percent, at least.
+        sparsity_pct: the level, in percent.
         key: of the multiplier's table, and the level.
     """
 

@@ -23,17 +23,25 @@ class WeightMemory:
     Attributes:
         choices: multipliers and sparsity levels.
         n_weights: of each layer, int64 [n_layers].
+        n_nonzero: weights of each layer at each level that are not zero, int64 [n_layers, n_levels].
         dcsr_bytes: of each layer at each level, int64 [n_layers, n_levels].
     """
 
     choices: SparseChoices
     n_weights: NDArray[np.int64]
+    n_nonzero: NDArray[np.int64]
     dcsr_bytes: NDArray[np.int64]
 
     def __post_init__(self) -> None:
         expected = (len(self.n_weights), len(self.choices.levels_pct))
-        if self.dcsr_bytes.shape != expected:
-            raise ShapeError(f"dCSR bytes have shape {self.dcsr_bytes.shape}: expected {expected}, layers by levels")
+        for name, found in (("dCSR bytes", self.dcsr_bytes), ("counts of weights", self.n_nonzero)):
+            if found.shape != expected:
+                raise ShapeError(f"{name} have shape {found.shape}: expected {expected}, layers by levels")
+
+    @property
+    def densities(self) -> NDArray[np.float64]:
+        """Share of each layer's weights that are not zero at each level, float64 [n_layers, n_levels]."""
+        return self.n_nonzero / self.n_weights[:, None]
 
     @property
     def dense_bytes(self) -> int:

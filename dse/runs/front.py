@@ -59,7 +59,7 @@ def front_table(
     Returns:
         One row a point: point, energy_rel, energy_pj, energy_saved_pct, accuracy, accuracy_low, accuracy_high,
         accuracy_search, n_images_report, state, is_exact, assignment; with tiles, also tiles, n_tiles and
-        throughput_per_s; where layers may be pruned, also sparsities (percents of zeros, a layer each), memory_bytes
+        throughput_per_s; where layers may be pruned, also sparsities (levels in percent, a layer each), memory_bytes
         and memory_rel (to int8 without pruning).
     """
     designs = chosen.designs

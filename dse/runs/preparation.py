@@ -173,7 +173,7 @@ def prepare(config: RunConfig, inputs: Inputs) -> Prepared:
     if sparsity_levels(config):
         pruned = prune_layers(config, loaded, library)
         loaded, choices, memory = pruned.loaded, pruned.choices, pruned.memory
-        accelerator = make_sparse_accelerator(kind, layers, choices, pruned.densities)
+        accelerator = make_sparse_accelerator(kind, layers, choices, memory.densities)
         space: Space = SparseSpace(len(layers), choices.position)
     elif config.search.neuron_shares:
         loaded, choices = divide_neurons(config, loaded, library)

@@ -1,8 +1,8 @@
 """What a run's manifest tells of layers that may be pruned: enough to say what any of its designs takes.
 
 In `manifest.json` every entry of `multipliers` has then the `multiplier` and `sparsity_pct` that it is made of, and
-every layer `n_weights`, and by sparsity level, ascending, `memory_bytes` and `multiplied_shares`: which part of its
-products is multiplied.
+every layer `n_weights`, and by sparsity level, ascending, `memory_bytes`, `multiplied_shares`: which part of its
+products is multiplied, and `zero_shares`: which part of its weights is zero (absent in earlier manifests).
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,6 +33,7 @@ def layer_record(index: int, memory: WeightMemory, accelerator: FreeChoices) -> 
         "n_weights": int(memory.n_weights[index]),
         "memory_bytes": memory.layer_bytes[index].tolist(),
         "multiplied_shares": counts.tolist(),
+        "zero_shares": (1 - memory.densities[index]).tolist(),
     }
 
 
@@ -46,6 +47,7 @@ class RecordedSparsity:
         sparsity_pct: of each, int64 [n_choices].
         energy_rel: of a layer's multiplications with each, relative to its exact ones, float64 [n_layers, n_choices].
         layer_bytes: of a layer's weights with each, int64 [n_layers, n_choices].
+        zero_share: of a layer's weights with each, float64 [n_layers, n_choices]; NaN where the manifest does not tell.
         dense_bytes: of all weights in int8, without pruning.
     """
 
@@ -54,6 +56,7 @@ class RecordedSparsity:
     sparsity_pct: NDArray[np.int64]
     energy_rel: NDArray[np.float64]
     layer_bytes: NDArray[np.int64]
+    zero_share: NDArray[np.float64]
     dense_bytes: int
 
     @cached_property
@@ -107,6 +110,8 @@ def _read(manifest: Manifest) -> RecordedSparsity:
     energies = np.array([plain[m["multiplier"]] for m in records])
     shares = np.array([layer["multiplied_shares"] for layer in manifest.layers], dtype=np.float64)
     sizes = np.array([layer["memory_bytes"] for layer in manifest.layers], dtype=np.int64)
+    unknown = [np.nan] * sizes.shape[1]
+    zeros = np.array([layer.get("zero_shares", unknown) for layer in manifest.layers], dtype=np.float64)
     # Relative energies of choices are those of their level; of layers those of the weights that are there.
     return RecordedSparsity(
         names=tuple(m["name"] for m in records),
@@ -114,5 +119,6 @@ def _read(manifest: Manifest) -> RecordedSparsity:
         sparsity_pct=sparsity,
         energy_rel=shares[:, level] * energies,
         layer_bytes=sizes[:, level],
+        zero_share=zeros[:, level],
         dense_bytes=sum(int(layer["n_weights"]) for layer in manifest.layers),
     )

@@ -204,8 +204,9 @@ class Run:
             One row a layer: layer, kind, n_multiplications, multiplier, energy_rel (of the multiplier; the mean over
             the neurons where two share them),
             energy_share_pct (of this design's multiplication energy), saved_share_pct (of the exact network's energy,
-            saved in this layer); with tiles, also tile; where layers may be pruned, also sparsity_pct and
-            memory_bytes.
+            saved in this layer); with tiles, also tile; where layers may be pruned, also sparsity_pct
+            (the level, which is the layer's own share of zeros or, with global rates, that of all layers), zeros_pct
+            (of the layer's weights; NaN in runs of before) and memory_bytes.
         """
         row = self._point(point)
         energies: Mapping[str, float] = {m["name"]: m["energy_rel"] for m in self.manifest.multipliers}
@@ -234,6 +235,7 @@ class Run:
             table["tile"] = [int(tile) for tile in tiles]
         if chosen is not None:
             table["sparsity_pct"] = self.sparsity.sparsity_pct[chosen[0]]
+            table["zeros_pct"] = 100 * self.sparsity.by_layer(self.sparsity.zero_share, chosen)[0]
             table["memory_bytes"] = self.sparsity.by_layer(self.sparsity.layer_bytes, chosen)[0]
         return table
 

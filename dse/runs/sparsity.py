@@ -144,13 +144,11 @@ class Pruned:
     Attributes:
         loaded: with evaluators and predictions of choices.
         choices: what assignments index.
-        densities: share of weights that are not zero, float64 [n_layers, n_levels].
-        memory: bytes of designs.
+        memory: weights that are not zero, and bytes of designs.
     """
 
     loaded: "Loaded"
     choices: SparseChoices
-    densities: NDArray[np.float64]
     memory: WeightMemory
 
 
@@ -180,12 +178,12 @@ def prune_layers(config: RunConfig, loaded: "Loaded", library: Library) -> Prune
     memory = WeightMemory(
         choices,
         n_weights=np.array([info.n_weights for info in bank.network.layers], dtype=np.int64),
+        n_nonzero=np.array([[np.count_nonzero(matrix) for matrix in row] for row in matrices], dtype=np.int64),
         dcsr_bytes=np.array(
             [_sizes(info.name, row) for info, row in zip(bank.network.layers, matrices, strict=True)], dtype=np.int64
         ),
     )
-    densities = np.array([[np.count_nonzero(matrix) / matrix.size for matrix in row] for row in matrices])
-    return Pruned(pruned_loaded, choices, densities, memory)
+    return Pruned(pruned_loaded, choices, memory)
 
 
 def _sizes(name: str, matrices: Sequence[NDArray[np.int16]]) -> list[int]:

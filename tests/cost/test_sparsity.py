@@ -61,7 +61,8 @@ def test_what_does_not_fit_is_refused():
 @pytest.fixture(scope="module")
 def memory():
     sizes = np.array([[60, 30, 20], [200, 110, 40], [130, 90, 50]])
-    return WeightMemory(choices_for("skipped"), np.array([50, 150, 100]), sizes)
+    counts = np.array([[50, 25, 10], [150, 75, 30], [100, 50, 20]])
+    return WeightMemory(choices_for("skipped"), np.array([50, 150, 100]), counts, sizes)
 
 
 def test_the_smaller_form_counts(memory):
@@ -73,6 +74,10 @@ def test_the_smaller_form_counts(memory):
     assert memory.rel(designs).tolist() == [1.0, 0.7]
 
 
+def test_densities(memory):
+    assert memory.densities.tolist() == [[1.0, 0.5, 0.2]] * 3
+
+
 def test_memory_adds_up_by_layer(memory):
     assignments = np.random.default_rng(0).integers(0, len(memory.choices), (20, 3))
     by_layer = memory.layer_rel[np.arange(3), assignments].sum(axis=1)
@@ -81,6 +86,8 @@ def test_memory_adds_up_by_layer(memory):
 
 def test_memory_checks_shapes(memory):
     with pytest.raises(ShapeError, match="layers by levels"):
-        WeightMemory(memory.choices, memory.n_weights, memory.dcsr_bytes[:, :2])
+        WeightMemory(memory.choices, memory.n_weights, memory.n_nonzero, memory.dcsr_bytes[:, :2])
+    with pytest.raises(ShapeError, match="counts of weights have shape"):
+        WeightMemory(memory.choices, memory.n_weights, memory.n_nonzero[:2], memory.dcsr_bytes)
     with pytest.raises(ShapeError, match="indices"):
         memory.bytes(Designs(np.full((1, 3), len(memory.choices))))

@@ -27,7 +27,7 @@ from dse.runs.results import open_run
 from dse.runs.run_status import status_table
 from dse.runs.runner import run
 from dse.runs.sparsity import _sizes, check_sparsity, quantization_scheme, sparsity_levels, zero_weights
-from dse.sparse.pruning import is_zero
+from dse.sparse.pruning import global_masks, is_zero
 from dse.testing.fakes import fake_library
 
 SMALL = {
@@ -84,6 +84,28 @@ def test_layers_of_a_point_add_up(finished):
         assert table["memory_bytes"].sum() == row["memory_bytes"]
         assert ";".join(map(str, table["sparsity_pct"])) == row["sparsities"]
         assert set(table["multiplier"]) <= {"u8_exact", "u8_trunc6", "u8_trunc8"}
+
+
+def test_layers_tell_the_zeros_that_they_have(finished, tmp_path):
+    """Which are not the level's share where one rate is spread over all layers."""
+    options = {"pruning.rates": "global", "pruning.zero_weights": "multiplied", "pruning.refit": False}
+    found = run(load_config(None, OPTIONS | options | {"search.evaluations": 6}), tmp_path / "run")
+    network = prepare(load_config(None, OPTIONS | options), Inputs()).evaluator.bank.network
+    masks = global_masks(network, 0.8)
+    zeros = {0: [100 * is_zero(layer.problem).double().mean().item() for layer in network.integer_layers]}
+    zeros[80] = [100 * mask.mean() for mask in masks]
+    assert max(zeros[80]) - min(zeros[80]) > 20
+    for point in found.front["point"]:
+        table = found.assignment(point)
+        for index, row in table[table["sparsity_pct"] != 50].iterrows():
+            assert row["zeros_pct"] == pytest.approx(zeros[row["sparsity_pct"]][index])
+    assert (found.front["sparsities"].str.contains("80")).any()
+    record = json.loads((finished.path / "manifest.json").read_text())
+    layers = [{k: v for k, v in layer.items() if k != "zero_shares"} for layer in record["layers"]]
+    (tmp_path / "manifest.json").write_text(json.dumps(record | {"layers": layers}))
+    before = recorded_sparsity(read_manifest(tmp_path / "manifest.json"))
+    assert np.isnan(before.zero_share).all()
+    assert np.array_equal(before.layer_bytes, finished.sparsity.layer_bytes)
 
 
 def test_evaluations_and_progress_know_memory(finished):
