@@ -61,7 +61,7 @@ def _run_data(found: FoundRun, *, n_runs: int) -> Section:
     """Of one run; what several would draw on one another is left out, or less of it."""
     run = Run(found.directory)
     is_begun = run.directory.manifest.exists()
-    designs = designs_of(run) if is_begun else Designs.none(NOT_BEGUN)
+    designs = designs_of(run, with_dominated=n_runs == 1) if is_begun else Designs.none(NOT_BEGUN)
     progress = progress_data(run)
     is_known = is_begun and not (run.is_finished and designs.missing)
     library = library_data(run) if is_known else None
@@ -75,9 +75,8 @@ def _run_data(found: FoundRun, *, n_runs: int) -> Section:
         "facts": facts(run, designs, progress, library) if is_begun else [],
         "front_missing": designs.missing,
         "designs": designs.series,
-        "dominated": designs.dominated if n_runs == 1 else None,
         "layers": designs.layers,
-        "memory": designs.memory,
+        "has_memory": designs.has_memory,
         "table": designs.table,
         "progress": _progress(progress),
         "predictions": _predictions(run, max(LEAST_PREDICTIONS, MOST_PREDICTIONS // n_runs)),

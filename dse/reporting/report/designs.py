@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dse.errors import RunError
-from dse.reporting.report.numbers import Section, missing, number, numbers, thinned
+from dse.reporting.report.numbers import Section, missing, number, thinned
 from dse.reporting.report.series import Choices, other_series, series_of
 from dse.runs.front import SEPARATOR, wilson_interval
 from dse.runs.results import Run
@@ -18,7 +18,7 @@ MOST_DOMINATED = 2500
 
 NO_SERIES: Section = {
     "kind": "front", "noun": "point", "label": "front", "images": "", "names": [], "saved": [], "lost": [], "low": [],
-    "high": [], "accuracy": [], "exact": [], "codes": [], "rows": [], "more": {},
+    "high": [], "accuracy": [], "exact": [], "codes": [], "rows": [], "more": {}, "memory": None,
 }  # fmt: skip
 
 
@@ -27,34 +27,36 @@ class Designs:
     """What a report knows of the designs of a run; see the module.
 
     Attributes:
-        series: the front, then operating points and fine-tuned ones.
-        dominated: what else was measured on all search images; None where nothing was.
-        layers: names, n_multiplications and the choices that codes stand for.
+        series: the front, then operating points and fine-tuned ones, then what others dominate.
+        layers: names, n_multiplications, the choices that codes stand for, and whether these are multipliers alone,
+            without sparsity levels or shares of neurons.
         table: columns and rows of the front as text, `assignment` as codes.
         missing: why there is no front; empty where there is one.
         notes: what could not be read.
         exact_accuracy: of the exact network, on the images of the front; NaN where unknown.
-        memory: where it is an objective, what the front's points save, percent of int8 without
-            pruning.
+        has_memory: memory is an objective.
     """
 
     series: list[Section]
-    dominated: Section | None
     layers: Section
     table: Section
     missing: str = ""
     notes: tuple[str, ...] = ()
     exact_accuracy: float = float("nan")
-    memory: Section | None = None
+    has_memory: bool = False
 
     @staticmethod
     def none(why: str) -> "Designs":
         """Where nothing is known yet."""
-        return Designs([NO_SERIES], None, missing(why), missing(why), why)
+        return Designs([NO_SERIES], missing(why), missing(why), why)
 
 
-def designs_of(run: Run) -> Designs:
+def designs_of(run: Run, *, with_dominated: bool) -> Designs:
     """Of a run that has begun, finished or not.
+
+    Args:
+        run: which one.
+        with_dominated: also what others dominate, of what was measured on all search images.
 
     Raises:
         RunError: one of its files is damaged.
@@ -66,26 +68,22 @@ def designs_of(run: Run) -> Designs:
     exact = front[front["is_exact"]] if len(front) else front
     why = "" if len(exact) else _why_no_front(run)
     series = [NO_SERIES] if why else [_front_series(run, front, codes)]
+    if with_dominated and not why:
+        others += _dominated(run, choices, table.loc[exact.index[0], "assignment"])
     layers = run.layers
     return Designs(
         series=series + others,
-        dominated=None if why else _dominated(run, table.loc[exact.index[0], "assignment"]),
         layers={
             "names": layers["name"].tolist(), "n_multiplications": layers["n_multiplications"].tolist(),
             "choices": [list(pair) for pair in choices.codes],
+            "are_multipliers": run.sparsity is None and not run.config.search.neuron_shares,
         },
         table=missing(why) if why else {"columns": text[0], "rows": _with_codes(text, codes)},
         missing=why,
         notes=tuple(notes),
         exact_accuracy=float("nan") if why else float(exact["accuracy"].iloc[0]),
-        memory=None if why else _memory(run, front),
+        has_memory=not why and "memory" in run.objectives and "memory_rel" in front,
     )  # fmt: skip
-
-
-def _memory(run: Run, front: pd.DataFrame) -> Section | None:
-    if "memory" not in run.objectives or "memory_rel" not in front:
-        return None
-    return {"saved_pct": numbers(100 * (1 - front["memory_rel"]), 3)}
 
 
 def _why_no_front(run: Run) -> str:
@@ -173,17 +171,20 @@ def _more_columns(front: pd.DataFrame) -> Section:
     }
 
 
-def _dominated(run: Run, exact: str) -> Section | None:
-    """Of the search; relative to the exact network on the same images."""
-    evaluations = run.evaluations
+def _dominated(run: Run, choices: Choices, exact: str) -> list[Section]:
+    """Of the search, by the order in which they were measured; relative to the exact network on the same images."""
+    evaluations = run.evaluations[run.evaluations["split"] == "search"].reset_index(drop=True)
     measured = _measured(evaluations, exact)
-    others = evaluations[
-        (evaluations["split"] == "search") & (evaluations["state"] == "ok") & evaluations["is_dominated"]
-    ]
+    others = evaluations[(evaluations["state"] == "ok") & evaluations["is_dominated"]]
     if measured.empty or others.empty:
-        return None
-    saved = others["energy_saved_pct"].to_numpy(np.float64)
-    lost = 100 * (measured["accuracy"].iloc[0] - others["accuracy"].to_numpy(np.float64))
-    shown = thinned(saved, lost, MOST_DOMINATED)
+        return []
+    exact_accuracy = float(measured["accuracy"].iloc[0])
+    lost = 100 * (exact_accuracy - others["accuracy"].to_numpy(np.float64))
+    shown = others.iloc[thinned(others["energy_saved_pct"].to_numpy(np.float64), lost, MOST_DOMINATED)]
     images = f"{run.manifest.n_images.get('search', 0):,} search images"
-    return {"saved": numbers(saved[shown], 2), "lost": numbers(lost[shown], 2), "n": len(others), "images": images}
+    return [
+        series_of(shown, exact_accuracy, codes=choices.encode(shown["assignment"].tolist())) | {
+            "kind": "dominated", "noun": "evaluation", "label": f"dominated designs ({len(others):,}), {images}",
+            "images": images, "names": [str(1 + row) for row in shown.index],
+        }
+    ]  # fmt: skip

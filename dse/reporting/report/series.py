@@ -1,7 +1,8 @@
 """Series of designs for a report, and those beside the front: operating points and fine-tuned points.
 
 A series is designs of one kind, by position: energy saved (percent), accuracy lost (percentage points, with its 95 %
-interval) and codes of the choice of every layer, which stand for a multiplier and its energy.
+interval where one is known), memory of the weights saved (percent of int8 without pruning, where it is known) and codes
+of the choice of every layer, which stand for a multiplier and its energy.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import pandas as pd
 from dse.errors import DseError
 from dse.reporting.report.numbers import Section, numbers
 from dse.reporting.run_data import layer_energies
+from dse.runs.finetuned import FOLDER as FINETUNED
 from dse.runs.finetuned import read_table
 from dse.runs.front import SEPARATOR
 from dse.runs.point_set import FOLDER, open_points
@@ -43,10 +45,14 @@ class Choices:
 
 def series_of(table: pd.DataFrame, exact_accuracy: "float | pd.Series", *, codes: list[list[int]]) -> Section:
     """What all series have; losses are relative to the exact network on the same images."""
-    lost = {name: 100 * (exact_accuracy - table[name]) for name in ("accuracy", "accuracy_low", "accuracy_high")}
+
+    def lost(name: str) -> list[float | None] | None:
+        return numbers(100 * (exact_accuracy - table[name]), 4) if name in table else None
+
     return {
-        "saved": numbers(table["energy_saved_pct"], 4), "lost": numbers(lost["accuracy"], 4),
-        "low": numbers(lost["accuracy_high"], 4), "high": numbers(lost["accuracy_low"], 4),
+        "saved": numbers(table["energy_saved_pct"], 4), "lost": lost("accuracy"),
+        "low": lost("accuracy_high"), "high": lost("accuracy_low"),
+        "memory": numbers(100 * (1 - table["memory_rel"]), 3) if "memory_rel" in table else None,
         "accuracy": numbers(table["accuracy"], 6), "exact": [], "codes": codes, "rows": [], "more": {},
     }  # fmt: skip
 
@@ -91,8 +97,9 @@ def _finetuned(path: Path, run: Run, choices: Choices) -> Section | None:
         return None
     codes = choices.encode(table["assignment"].tolist())
     before = numbers(100 * (table["accuracy_exact"] - table["accuracy_untuned"]), 4)
+    of_what = " ".join(part for part in path.parent.relative_to(run.path).parts if part not in (FOLDER, FINETUNED))
     return series_of(table, table["accuracy_exact"], codes=codes) | {
-        "kind": "tuned", "noun": "fine-tuned", "label": f"fine-tuned, {path.parent.relative_to(run.path)}",
+        "kind": "tuned", "noun": "fine-tuned", "label": f"fine-tuned, {of_what}" if of_what else "fine-tuned points",
         "images": f"{int(table['n_images_report'].iloc[0]):,} report images", "before": before,
         "names": [name.replace("_", " ") for name in table["name"].astype(str)],
     }  # fmt: skip

@@ -168,8 +168,23 @@ def test_operating_points_lie_on_the_front(tmp_path, monkeypatch):
     assert tuple(choices[code] for code in series["codes"][0]) == points.assignments[0]
     (points.path / "operating_points.csv").write_text("nothing")
     shown = only(run.path)
-    assert len(shown["designs"]) == 1
+    assert [series["kind"] for series in shown["designs"]] == ["front", "dominated"]
     assert "is left out, it cannot be read" in shown["notes"][0]
+
+
+def test_dominated_designs_are_known_layer_by_layer(run, tmp_path):
+    shown = only(run.path)
+    series, choices = shown["designs"][-1], [name for name, _ in shown["layers"]["choices"]]
+    assert (series["kind"], series["low"], series["memory"]) == ("dominated", None, None)
+    searched = run.evaluations[run.evaluations["split"] == "search"].reset_index(drop=True)
+    assert [int(name) - 1 for name in series["names"]] == np.flatnonzero(searched["is_dominated"]).tolist()
+    for k, name in enumerate(series["names"]):
+        row = searched.loc[int(name) - 1]
+        assert ";".join(choices[code] for code in series["codes"][k]) == row["assignment"]
+        assert series["saved"][k] == pytest.approx(row["energy_saved_pct"], abs=1e-4)
+        assert series["accuracy"][k] == pytest.approx(row["accuracy"], abs=1e-6)
+    two = data_of(run.path, copied(run, tmp_path))
+    assert [each["kind"] for shown in two["runs"] for each in shown["designs"]] == ["front", "front"]
 
 
 def test_fine_tuned_points_lie_on_the_front(run, tmp_path):
@@ -182,7 +197,7 @@ def test_fine_tuned_points_lie_on_the_front(run, tmp_path):
     )
     series = only(path)["designs"][1]
     assert (series["kind"], series["before"], series["lost"]) == ("tuned", [10.0], [2.0])
-    assert series["names"] == ["point 0"]
+    assert (series["names"], series["label"]) == (["point 0"], "fine-tuned points")
 
 
 def test_several_runs_stand_side_by_side(run, tmp_path):
@@ -212,7 +227,10 @@ def test_three_objectives_have_a_section_of_their_own(tmp_path):
         np.testing.assert_allclose(data.energy_rel[row], run.assignment(int(point))["energy_rel"])
     assert not any("%" in name for name in library.names)
     assert library.n_uses.sum() == len(data.points) * len(data.layers)
-    np.testing.assert_allclose(only(run.path)["memory"]["saved_pct"], 100 * (1 - run.front["memory_rel"]), atol=1e-3)
+    shown = only(run.path)
+    assert shown["has_memory"]
+    np.testing.assert_allclose(shown["designs"][0]["memory"], 100 * (1 - run.front["memory_rel"]), atol=1e-3)
+    assert not shown["layers"]["are_multipliers"]
     comparison = data_of(run.path, shutil.copytree(run.path, tmp_path / "again"))["comparison"]
     assert "volume between a front" in comparison["caption"]
     titles = [column["title"] for column in comparison["columns"]]
@@ -222,7 +240,8 @@ def test_three_objectives_have_a_section_of_their_own(tmp_path):
     assert any("of three objectives, cannot be compared" in note for note in data_of(run.path, two.path)["notes"])
     run.directory.front.unlink()
     shown = only(run.path)
-    assert len(shown["memory"]["saved_pct"]) == len(shown["designs"][0]["saved"])
+    assert shown["has_memory"]
+    assert len(shown["designs"][0]["memory"]) == len(shown["designs"][0]["saved"])
 
 
 def test_json_ends_no_script_and_has_no_numbers_that_json_lacks():

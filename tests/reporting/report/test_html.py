@@ -321,12 +321,60 @@ def test_runs_can_be_chosen_by_list_and_by_click(opened, tmp_path):
 def test_memory_is_a_third_objective(run, opened):
     data = report_data(runs_at([run.path]))
     n_points = len(run.front)
-    data["runs"][0]["memory"] = {"saved_pct": [90.0 - 10 * k for k in range(n_points)]}
+    data["runs"][0]["has_memory"] = True
+    data["runs"][0]["designs"][0]["memory"] = [90.0 - 10 * k for k in range(n_points)]
     page = opened(report_html(data))
     assert page.is_visible("#memory-accuracy-plot .plot-container")
     assert "needs less memory" in page.inner_text("#front-caption")
     page.mouse.click(*place_of(page, "memory-energy-plot", 0, n_points - 1))
     page.wait_for_selector("h3:has-text('Point 0')")
+    assert "90.0 % of the memory of the weights" in page.inner_text("#panel-caption")
+    page.click("th[data-column=memory] button")
+    assert rows_of(page, "front-table")[-1][2] == "90.0"
+
+
+def test_every_mark_of_one_run_can_be_clicked(run, opened):
+    data = report_data(runs_at([run.path]))
+    shown = data["runs"][0]
+    front, dominated = shown["designs"]
+    exact = front["exact"][0]
+    made = [
+        front | {"kind": kind, "noun": noun, "label": kind, "exact": [], "saved": [saved], "lost": [lost]}
+        for kind, noun, saved, lost in (("points", "operating point", 20.0, 12.0), ("tuned", "fine-tuned", 30.0, 13.0))
+    ]
+    dominated["saved"][:2], dominated["lost"][:2] = [front["saved"][exact] + 0.2, 40.0], [front["lost"][exact], 14.0]
+    shown["designs"] = [front, *made, dominated]
+    page = opened(report_html(data))
+    last = str(len(shown["designs"]) - 1)
+    first, second = (f"Evaluation {name}" for name in dominated["names"][:2])
+
+    def click_at(start, point):
+        trace = trace_named(page, start)
+        at = page.evaluate(f"document.getElementById('front-plot').data[{trace}].customdata.indexOf({point})")
+        page.wait_for_timeout(DOUBLE_CLICK_MS)
+        page.mouse.click(*place_of(page, "front-plot", trace, at))
+
+    for start, point, title in (
+        ("points", 0, "Operating point 0"), ("tuned", 0, "Fine-tuned 0"), ("dominated", 1, second),
+        ("dominated", 0, f"Point {front['names'][exact]}, the exact network"),  # it lies below, though it is smaller
+    ):  # fmt: skip
+        click_at(start, point)
+        page.wait_for_selector(f"h3:has-text('{title}')")
+    page.wait_for_selector("#front-plot .hovertext:has-text('exact network')")
+    page.select_option("#series", last)
+    page.focus("#position")
+    page.keyboard.press("Home")
+    assert page.inner_text("#panel-title") == f"Evaluation {_least_saved(dominated)}"
+    click_at("dominated", 1)
+    page.wait_for_selector(f"h3:has-text('{second}')")
+    assert first != second
+    choices = [name for name, _ in shown["layers"]["choices"]]
+    assert [row[1] for row in rows_of(page, "panel-table")] == [choices[code] for code in dominated["codes"][1]]
+    assert "on 600 search images" in page.inner_text("#panel-caption")
+
+
+def _least_saved(series):
+    return series["names"][min(range(len(series["saved"])), key=lambda k: series["saved"][k])]
 
 
 def test_missing_sections_say_why(run, opened, tmp_path):

@@ -57,8 +57,8 @@ const CONFIG = {
   toImageButtonOptions: { scale: 2 },
 };
 
-/** Draws, and says in words what is drawn for those who cannot see it. `answer` is given the point that is clicked. */
-function draw(id, traces, layout, answer) {
+/** Draws, and says in words what is drawn for those who cannot see it. `answer` is given the point that is clicked, `notice` the one hovered. */
+function draw(id, traces, layout, answer, notice) {
   const plot = element(id);
   plot.setAttribute("role", "img");
   const caption = element(id.replace(/-plot$/, "-caption"));
@@ -68,6 +68,7 @@ function draw(id, traces, layout, answer) {
   if (!answer || plot.dataset.listens) return;
   plot.dataset.listens = "yes";
   plot.on("plotly_click", (event) => answer(event.points[0]));
+  if (notice) plot.on("plotly_hover", (event) => notice(event.points[0]));
 }
 
 /** The sentence below a heading. Parts are texts, or elements. */

@@ -9,10 +9,11 @@ function hoverTexts(run, series) {
   return series.saved.map((saved, k) => {
     const lines = [`<b>${plain(nameOf(series, k))}</b>${series.exact.includes(k) ? " (exact network)" : ""}`];
     lines.push(`saves ${fixed(saved, 2)} % of the energy`);
+    if (memorySaved(series, k) !== null) lines.push(`saves ${fixed(memorySaved(series, k), 1)} % of the memory`);
     const interval = intervalText(series, k);
     lines.push(`loses ${fixed(series.lost[k], 2)} points${interval ? ` (95 %: ${interval})` : ""}`);
     if (series.before) lines.push(`lost ${fixed(series.before[k], 2)} points before fine-tuning`);
-    lines.push(`accuracy ${fixed(100 * series.accuracy[k], 2)} %`);
+    lines.push(`accuracy ${fixed(100 * series.accuracy[k], 2)} % on ${series.images}`);
     return owner + lines.join("<br>");
   });
 }
@@ -33,34 +34,31 @@ function pointsTrace(runNumber, seriesNumber, chosen, { name, shade, symbol, has
     type: "scatter", mode: mode || "markers", name: plain(shortened(name, 70)), meta: { run: runNumber, series: seriesNumber },
     x: chosen.map((k) => series.saved[k]), y: chosen.map((k) => series.lost[k]), customdata: chosen,
     hovertext: chosen.map((k) => hover[k]), hovertemplate: "%{hovertext}<extra></extra>",
-    marker: { size: isDense ? 5 : size || 8, color: shade, symbol: symbol || "circle", line: { width: isDense ? 0 : 1, color: color("page") } },
+    marker: {
+      size: Math.min(isDense ? 5 : Infinity, size || 8), color: shade, symbol: symbol || "circle",
+      line: { width: isDense || size < 5 ? 0 : 1, color: color("page") },
+    },
     line: { color: shade, width: 1, dash: "dot" },
     ...(hasBars && series.low ? { error_y: bars(series, chosen, isDense ? faint(shade, 0.35) : shade) } : {}),
   };
 }
 
-const SERIES_STYLES = { points: ["points", "square"], tuned: ["tuned", "star"] };
+const SERIES_STYLES = {
+  dominated: { shade: "dominated", symbols: ["circle"], size: 4 },
+  points: { shade: "points", symbols: ["square", "diamond", "triangle-up"], size: 11, hasBars: true, mode: "lines+markers" },
+  tuned: { shade: "tuned", symbols: ["star", "hexagram", "star-diamond"], size: 11, hasBars: true },
+};
 
-/** Operating points and fine-tuned points of the run that is shown. */
-function otherTraces() {
+/** Designs of the run that is shown which are not its front: those that others dominate, or all but them. */
+function otherTraces(areDominated) {
   return shownRun().designs.flatMap((series, number) => {
-    if (number === 0) return [];
-    const [shade, symbol] = SERIES_STYLES[series.kind];
-    const all = ascending(series);
-    const trace = pointsTrace(view.run, number, all, {
-      name: series.label, shade: color(shade), symbol, hasBars: true, size: 11, mode: series.kind === "points" ? "lines+markers" : "markers",
-    });
-    return [trace];
+    if (number === 0 || (series.kind === "dominated") !== areDominated) return [];
+    const { shade, symbols, ...style } = SERIES_STYLES[series.kind];
+    const nth = shownRun().designs.slice(0, number).filter(({ kind }) => kind === series.kind).length;
+    return [pointsTrace(view.run, number, ascending(series), {
+      ...style, name: series.label, shade: color(shade), symbol: symbols[nth % symbols.length],
+    })];
   });
-}
-
-function dominatedTrace(run) {
-  const found = run.dominated;
-  if (!found || !found.saved.length) return [];
-  return [{
-    type: "scatter", mode: "markers", name: `dominated designs (${count(found.n)}), ${found.images}`, x: found.saved, y: found.lost,
-    marker: { size: 4, color: color("dominated") }, hoverinfo: "skip",
-  }];
 }
 
 function frontTraces() {
@@ -69,15 +67,15 @@ function frontTraces() {
       name: run.name, shade: runColor(run.group), symbol: runSymbol(run.group), hasBars: report.runs.length <= BARS_AT_MOST,
       size: number === view.run ? 10 : 7,
     })]));
-    return [...traces.map((trace) => ({ ...trace, ...groupLegend(trace.meta.run) })), ...otherTraces()];
+    return [...traces.map((trace) => ({ ...trace, ...groupLegend(trace.meta.run) })), ...otherTraces(false)];
   }
   const run = shownRun(), series = frontOf(run), all = ascending(series);
   const isExact = (k) => series.exact.includes(k);
   return [
-    ...dominatedTrace(run),
+    ...otherTraces(true),
     pointsTrace(0, 0, all.filter((k) => !isExact(k)), { name: series.label, shade: color("front"), hasBars: true }),
     pointsTrace(0, 0, all.filter(isExact), { name: "exact network", shade: color("exact"), symbol: "diamond", hasBars: true, size: 10 }),
-    ...otherTraces(),
+    ...otherTraces(false),
   ];
 }
 
@@ -91,7 +89,8 @@ function ringTrace() {
 
 /** From the least lost to a bit more than the fronts lose, downwards. */
 function lossRange() {
-  const shown = report.runs.filter((run) => !run.front_missing).map(frontOf).concat(shownRun().designs.slice(1));
+  const others = shownRun().designs.slice(1).filter((series) => series.kind !== "dominated");
+  const shown = report.runs.filter((run) => !run.front_missing).map(frontOf).concat(others);
   const hasBars = report.runs.length <= BARS_AT_MOST;
   const ends = (name) => shown.flatMap((series) => (hasBars && series[name]) || series.lost).filter((v) => v !== null);
   const low = Math.min(0, ...ends("low")), high = Math.max(0.1, ...ends("high"));
@@ -111,8 +110,8 @@ function drawFront() {
     ? `${report.runs.length > BARS_AT_MOST ? "Hovering tells the" : "Bars are"} 95 % intervals of the accuracy on ${frontOf(run).images}, which the search `
       + "never saw."
     : `The run is not finished: accuracies are those on ${frontOf(run).images}, and flatter the designs.`;
-  const rival = run.memory ? "Where one looks beaten, it needs less memory (see below)." : "";
-  const beaten = report.runs.length > 1 || !run.dominated ? "" : "Small gray dots are designs that others beat, on the search images.";
+  const rival = run.has_memory ? "Where one looks beaten, it needs less memory (see below)." : "";
+  const beaten = !run.designs.some((series) => series.kind === "dominated") ? "" : "Small gray dots are designs that others beat, on the search images.";
   caption("front", [what, "Further right saves more energy, higher up loses less accuracy than the exact network.", rival, quality, beaten, ""]
     .filter((text, k) => text || k === 5).join(" "), make("strong", {}, "Click a point to see its layers."));
   const traces = [...frontTraces(), ringTrace()];
@@ -121,7 +120,28 @@ function drawFront() {
     yaxis: axis(LOST, { range: lossRange(), zeroline: true, zerolinecolor: color("quiet"), zerolinewidth: 1 }),
     height: isPhone() ? 460 : 560, uirevision: "front",
   });
-  draw("front-plot", traces, layout, ({ data, customdata }) => { if (data.meta) select(data.meta.run, data.meta.series, customdata); });
+  draw("front-plot", traces, layout, (mark) => {
+    const { data, customdata } = covering(mark) || mark;
+    if (data.meta) select(data.meta.run, data.meta.series, customdata);
+  }, (mark) => {
+    const found = covering(mark);
+    if (found) Plotly.Fx.hover("front-plot", [found]);
+  });
+}
+
+/** What lies over a dominated design, which plotly would prefer as the smaller mark; null where nothing does. */
+function covering({ data, x, y, xaxis, yaxis }) {
+  const kindOf = ({ meta }) => (meta ? report.runs[meta.run].designs[meta.series].kind : "");
+  if (kindOf(data) !== "dominated") return null;
+  const traces = element("front-plot").data;
+  for (let number = traces.length - 1; number >= 0; number -= 1) {
+    const trace = traces[number];
+    if (!kindOf(trace) || kindOf(trace) === "dominated" || trace.visible === "legendonly") continue;
+    const distance = (k) => Math.hypot(xaxis.d2p(trace.x[k]) - xaxis.d2p(x), yaxis.d2p(trace.y[k]) - yaxis.d2p(y));
+    const at = trace.x.findIndex((_, k) => distance(k) <= trace.marker.size / 2);
+    if (at >= 0) return { data: trace, customdata: trace.customdata[at], curveNumber: number, pointNumber: at };
+  }
+  return null;
 }
 
 /** Moves the ring alone: the rest of the picture stays as it was zoomed. */

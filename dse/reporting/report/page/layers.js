@@ -7,8 +7,10 @@ function showPanel() {
   const name = nameOf(series, k);
   element("panel-title").textContent = owner + name[0].toUpperCase() + name.slice(1) + (series.exact.includes(k) ? ", the exact network" : "");
   const interval = intervalText(series, k);
-  const sums = `Saves ${fixed(series.saved[k], 2)} % of the energy and loses ${fixed(series.lost[k], 2)} percentage points of accuracy`
-    + `${interval ? ` (95 % interval ${interval})` : ""}; accuracy ${fixed(100 * series.accuracy[k], 2)} %.`;
+  const memory = memorySaved(series, k) === null ? "" : `, ${fixed(memorySaved(series, k), 1)} % of the memory of the weights`;
+  const before = series.before ? ` Before fine-tuning it lost ${fixed(series.before[k], 2)} points.` : "";
+  const sums = `Saves ${fixed(series.saved[k], 2)} % of the energy${memory} and loses ${fixed(series.lost[k], 2)} percentage points of accuracy`
+    + `${interval ? ` (95 % interval ${interval})` : ""}; accuracy ${fixed(100 * series.accuracy[k], 2)} % on ${series.images}.${before}`;
   const choices = choicesOf(run, series, k);
   const columns = choices
     ? " Energy: of the layer's multiplier, exact = 100 %. Share: of this design's energy. Saved: of the exact network's energy, in this layer."
@@ -21,7 +23,15 @@ function showPanel() {
   slider.setAttribute("aria-valuetext", `${name}, saves ${fixed(series.saved[k], 1)} %`);
   element("previous").disabled = position === 0;
   element("next").disabled = position === series.saved.length - 1;
+  showSeries(run);
   fillPanelTable(run, choices);
+}
+
+/** What else is drawn besides the front, in a list: a keyboard gets there, too. */
+function showSeries(run) {
+  element("series-choice").hidden = run.designs.length < 2;
+  element("series").replaceChildren(...run.designs.map((series, number) => make("option", { value: String(number) }, shortened(series.label, 70))));
+  element("series").value = String(view.series);
 }
 
 function fillPanelTable(run, choices) {
@@ -69,8 +79,14 @@ function drawShare() {
   });
   draw("share-plot", [bar(before, "exact network", color("dominated"), 0.86), bar(after, name, color("front"), 0.5)], layoutOf({
     barmode: "overlay", xaxis: layerAxis(names, { tickangle: -90 }), yaxis: axis("energy (% of the exact network's)", { rangemode: "tozero" }),
-    height: 420,
+    height: heightBelow(names),
   }));
+}
+
+/** Of a picture with names of layers that stand upright: long ones leave the picture its height. */
+function heightBelow(names) {
+  const longest = Math.max(...names.map((name) => Array.from(shortened(name, isPhone() ? 14 : 26)).length));
+  return 420 + 6 * Math.max(0, longest - 12);
 }
 
 /** Columns by rising energy saved, as in the picture of the front. */
@@ -94,12 +110,12 @@ function drawHeatmap() {
       + "%{customdata[3]} %<extra></extra>",
     xgap: order.length > 120 ? 0 : 1, ygap: names.length > 60 ? 0 : 1,
     colorbar: phone
-      ? { title: { text: "energy (% of the exact multiplier's)", side: "top" }, orientation: "h", y: 1.01, yanchor: "bottom", thickness: 12 }
+      ? { title: { text: "energy (% of exact)", side: "top" }, orientation: "h", y: 1.01, yanchor: "bottom", thickness: 12 }
       : { title: { text: "energy (% of the exact multiplier's)", side: "right" }, thickness: 14 },
   };
   const ticks = tickPositions(order.length, phone ? 6 : 16);
   draw("heatmap-plot", [trace], layoutOf({
-    xaxis: axis("energy saved by the point (%)", {
+    xaxis: axis(phone ? "energy saved (%)" : "energy saved by the point (%)", {
       tickmode: "array", tickvals: ticks, ticktext: ticks.map((at) => fixed(series.saved[order[at]], 0)), showgrid: false,
     }),
     yaxis: layerAxis(names, { autorange: "reversed" }), height, shapes: heatmapShapes(),
@@ -141,6 +157,6 @@ function drawTolerances() {
   const traces = [trace(false, "tolerated noise", "circle"), trace(true, "at least", "triangle-up-open")];
   draw("tolerances-plot", traces, layoutOf({
     xaxis: layerAxis(data.layers, { tickangle: -90, range: [-0.7, positions.length - 0.3] }),
-    yaxis: axis("tolerated noise / std of the outputs", { type: "log", dtick: 1, exponentformat: "power" }), height: 420,
+    yaxis: axis("tolerated noise / std of the outputs", { type: "log", dtick: 1, exponentformat: "power" }), height: heightBelow(data.layers),
   }));
 }

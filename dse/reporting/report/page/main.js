@@ -23,7 +23,7 @@ function drawAll() {
   for (const [id, drawer] of LATER) drawSoon(id, drawer);
   showTable(); showMade();
   element("attainment").hidden = !(report.comparison && report.comparison.attainment.length);
-  element("memory").hidden = !shownRun().memory;
+  element("memory").hidden = !shownRun().has_memory;
   showContents();
   element("run").value = String(view.run);
   drawRest();
@@ -42,6 +42,10 @@ function listen() {
   element("next").addEventListener("click", () => step(1));
   element("position").addEventListener("input", (event) => select(view.run, view.series, ascending(shownSeries())[Number(event.target.value)]));
   element("download").addEventListener("click", download);
+  element("series").addEventListener("change", (event) => {
+    const number = Number(event.target.value);
+    select(view.run, number, bestPoint(shownRun().designs[number]));
+  });
   element("run-choice").hidden = report.runs.length < 2;
   if (report.runs.length > 1) {
     element("run").append(...report.runs.map((run, number) => make("option", { value: String(number) }, run.name)));

@@ -6,14 +6,14 @@ function hasWebGl() {
 }
 
 /** A trace of the front for two axes, colored by the third objective. */
-function projection(data, x, y, shade, title) {
+function projection(x, y, shade, title) {
   const series = frontOf(shownRun()), all = ascending(series);
   const hover = hoverTexts(shownRun(), series);
-  const values = { saved: series.saved, lost: series.lost, memory: data.saved_pct };
+  const values = { saved: series.saved, lost: series.lost, memory: series.memory };
   return {
     type: "scatter", mode: "markers", customdata: all, meta: { run: view.run, series: 0 }, showlegend: false,
     x: all.map((k) => values[x][k]), y: all.map((k) => values[y][k]),
-    hovertext: all.map((k) => `${hover[k]}<br>saves ${fixed(data.saved_pct[k], 1)} % of the memory`), hovertemplate: "%{hovertext}<extra></extra>",
+    hovertext: all.map((k) => hover[k]), hovertemplate: "%{hovertext}<extra></extra>",
     marker: {
       size: 9, color: all.map((k) => values[shade][k]), colorscale: "Cividis", reversescale: shade !== "saved", showscale: true,
       ...(shade === "lost" ? { cmin: 0, cmax: lossRange()[0] } : {}),
@@ -30,8 +30,7 @@ function ringAt(x, y) {
 }
 
 function drawMemory() {
-  const data = shownRun().memory;
-  if (!data) return;
+  if (!shownRun().has_memory) return;
   const series = frontOf(shownRun()), k = view.point, isFront = view.series === 0;
   const ring = (x, y) => (isFront ? [ringAt(x, y)] : []);
   const answer = ({ data: trace, customdata }) => { if (trace.meta) select(view.run, 0, customdata); };
@@ -39,14 +38,14 @@ function drawMemory() {
     + `${hasWebGl() ? "The first picture has all three and turns when it is dragged; the others show" : "Each picture shows"} two, and the third as color. `
     + "The upper right is best. Click a point to select it.");
   const memory = axis(MEMORY, {});
-  draw("memory-energy-plot", [projection(data, "saved", "memory", "lost", "accuracy lost (points)"), ...ring(series.saved[k], data.saved_pct[k])],
+  draw("memory-energy-plot", [projection("saved", "memory", "lost", "accuracy lost (points)"), ...ring(series.saved[k], series.memory[k])],
     layoutOf({ xaxis: axis(SAVED), yaxis: memory, height: 400 }), answer);
-  draw("memory-accuracy-plot", [projection(data, "memory", "lost", "saved", "energy saved (%)"), ...ring(data.saved_pct[k], series.lost[k])],
+  draw("memory-accuracy-plot", [projection("memory", "lost", "saved", "energy saved (%)"), ...ring(series.memory[k], series.lost[k])],
     layoutOf({ xaxis: memory, yaxis: axis(LOST, { range: lossRange() }), height: 400 }), answer);
-  drawSpace(data, answer);
+  drawSpace(answer);
 }
 
-function drawSpace(data, answer) {
+function drawSpace(answer) {
   const plot = element("memory-plot");
   plot.hidden = !hasWebGl();
   if (plot.hidden) return;
@@ -58,7 +57,7 @@ function drawSpace(data, answer) {
   });
   const trace = {
     type: "scatter3d", mode: "markers", customdata: shown, meta: { run: view.run, series: 0 }, x: shown.map((k) => series.saved[k]),
-    y: shown.map((k) => data.saved_pct[k]), z: shown.map((k) => series.lost[k]), hovertext: shown.map((k) => hover[k]),
+    y: shown.map((k) => series.memory[k]), z: shown.map((k) => series.lost[k]), hovertext: shown.map((k) => hover[k]),
     hovertemplate: "%{hovertext}<extra></extra>", showlegend: false,
     marker: { size: 5, color: shown.map((k) => series.lost[k]), colorscale: "Cividis", reversescale: true, line: { width: 1, color: color("quiet") } },
   };
@@ -72,5 +71,5 @@ function drawSpace(data, answer) {
 }
 
 function markMemory() {
-  if (shownRun().memory && !waiting.has("memory")) drawMemory();
+  if (shownRun().has_memory && !waiting.has("memory")) drawMemory();
 }

@@ -67,6 +67,9 @@ function nameOf(series, point) {
   return `${series.noun} ${series.names[point]}`;
 }
 
+/** Memory of the weights that a design saves, in percent; null where it is not known. */
+const memorySaved = (series, k) => (series.memory ? series.memory[k] : null);
+
 function intervalText(series, k) {
   if (!series.low || series.low[k] === null) return "";
   return `${fixed(series.low[k], 2)} to ${fixed(series.high[k], 2)}`;

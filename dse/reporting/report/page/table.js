@@ -4,6 +4,7 @@ function tableColumns(run) {
   const columns = [
     { key: "point", title: "point", value: (k) => Number(series.names[k]), digits: 0 },
     { key: "saved", title: "energy saved (%)", value: (k) => series.saved[k], digits: 2 },
+    ...(series.memory ? [{ key: "memory", title: "memory saved (%)", value: (k) => series.memory[k], digits: 1 }] : []),
     { key: "lost", title: "accuracy lost (points)", value: (k) => series.lost[k], digits: 2 },
     { key: "interval", title: "95 % interval (points)", value: (k) => series.low[k], text: (k) => intervalText(series, k) },
     { key: "accuracy", title: "accuracy (%)", value: (k) => 100 * series.accuracy[k], digits: 2 },
@@ -12,8 +13,8 @@ function tableColumns(run) {
     columns.push({ key, title, value: (k) => values[k], digits });
   }
   if (series.codes && !run.layers.missing) {
-    const different = series.codes.map((codes) => new Set(codes).size);
-    columns.push({ key: "different", title: "different multipliers", value: (k) => different[k], digits: 0 });
+    const different = series.codes.map((codes) => new Set(codes.map((code) => run.layers.choices[code][0])).size);
+    columns.push({ key: "different", title: run.layers.are_multipliers ? "different multipliers" : "different choices", value: (k) => different[k], digits: 0 });
   }
   return columns;
 }
