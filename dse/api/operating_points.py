@@ -1,9 +1,10 @@
 """The public call `operating_points`: few multipliers for several operating points of a network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dse.api.options import execution_given
 from dse.runs.operating_points import PointsObserver
 from dse.runs.point_set import PointSet, PointSettings
 
@@ -23,6 +24,16 @@ def operating_points(
     network: Any = None,
     dataset: Any = None,
     library: Any = None,
+    jobs: int | None = None,
+    threads: int | None = None,
+    workers_backend: str | None = None,
+    cluster: str | None = None,
+    workers: int | None = None,
+    partition: str | None = None,
+    walltime: str | None = None,
+    memory: str | None = None,
+    interface: str | None = None,
+    worker_timeout: float | None = None,
     out: str | Path | None = None,
     watch: PointsObserver | None = None,
 ) -> PointSet:
@@ -46,6 +57,17 @@ def operating_points(
         network: the `torch.nn.Module` of a run that was made with one.
         dataset: likewise the `dse.datasets.Splits`.
         library: likewise the `Library`.
+        jobs: worker processes; those of the run by default.
+        threads: of each worker, likewise.
+        workers_backend: of the jobs, likewise: `loky`, `threading` or `dask`.
+        cluster: as of `explore`, and so are `workers`, `partition`, `walltime`, `memory` and `interface`; None: this
+            machine, wherever the run was made.
+        workers: on the cluster.
+        partition: of the batch system, its queue.
+        walltime: of a worker, as `02:00:00`.
+        memory: of a worker, as `4GB`.
+        interface: the network by which machines of the cluster reach each other, as `ib0`.
+        worker_timeout: seconds for an assignment, after which another worker gets it.
         out: the directory; by default `operating_points/METHOD_nN_mM` in the run.
         watch: told how it goes on.
 
@@ -72,7 +94,10 @@ def operating_points(
         seed=seed,
         coefficient=coefficient,
     )
-    return choose_and_draw(run, settings, objects=(network, dataset, library), out=out, watch=watch)
+    execution = execution_given(locals())
+    return choose_and_draw(
+        run, settings, objects=(network, dataset, library), execution=execution, out=out, watch=watch
+    )
 
 
 def choose_and_draw(
@@ -80,6 +105,7 @@ def choose_and_draw(
     settings: PointSettings,
     *,
     objects: tuple[Any, Any, Any] = (None, None, None),
+    execution: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     watch: PointsObserver | None = None,
 ) -> PointSet:
@@ -92,7 +118,9 @@ def choose_and_draw(
     from dse.runs.preparation import Inputs
 
     path = default_run() if run is None else Path(getattr(run, "path", run))
-    found = choose_operating_points(path, settings, path=out, inputs=Inputs(*objects), observer=watch)
+    found = choose_operating_points(
+        path, settings, path=out, inputs=Inputs(*objects), execution=execution, observer=watch
+    )
     picture = PointsDirectory(found.path).picture
     if not picture.exists():
         replace_file(picture, points_png(points_data(found)))

@@ -1,5 +1,6 @@
 """Options of public calls and commands: their keys in run files, and objects in place of names."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,15 @@ TOLERANCE_OPTIONS = {
 }  # fmt: skip
 """Those of `tolerances`."""
 
+EXECUTION_OPTIONS = {
+    name: OPTIONS[name].partition(".")[2]
+    for name in (
+        "jobs", "threads", "workers_backend", "cluster", "workers", "partition", "walltime", "memory", "interface",
+        "worker_timeout",
+    )
+}  # fmt: skip
+"""Those that say where designs are measured, and their keys of `[execution]`; of `operating_points` too."""
+
 PLAIN = {"initial": "random", "surrogate": False, "racing": False}
 """What `plain` stands for."""
 
@@ -93,6 +103,11 @@ def configure(
     path = None if run_file is None else Path(run_file)
     config = load_config(path, {keys[name]: value for name, value in values.items()})
     return config, None if path is None else path.read_text(encoding="utf-8")
+
+
+def execution_given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `EXECUTION_OPTIONS` that are not None, by their keys of `[execution]`."""
+    return {key: options[name] for name, key in EXECUTION_OPTIONS.items() if options[name] is not None}
 
 
 def objects_apart(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

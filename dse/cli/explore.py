@@ -16,6 +16,7 @@ from dse.cli.options import (
     Format,
     FormatOption,
     Interface,
+    Jobs,
     Memory,
     NetworkName,
     ObserverName,
@@ -24,6 +25,7 @@ from dse.cli.options import (
     Preprocessing,
     RunFile,
     SchemeName,
+    Threads,
     Walltime,
     Weights,
     Workers,
@@ -97,8 +99,8 @@ def explore(
     plain: Annotated[
         bool | None, option("Plain ALWANN: random initial designs, no surrogate, no racing.", SEARCH, "--plain")
     ] = None,
-    jobs: Annotated[int | None, option("Worker processes.", EXECUTION)] = None,
-    threads: Annotated[int | None, option("Threads per worker.", EXECUTION)] = None,
+    jobs: Jobs = None,
+    threads: Threads = None,
     backend: Annotated[str | None, option("auto, a kernel, or reference.", EXECUTION, metavar="NAME")] = None,
     device: Annotated[str | None, option("auto, cpu, cuda or cuda:N.", EXECUTION, metavar="NAME")] = None,
     batch_size: Annotated[int | None, option("Images per batch.", EXECUTION)] = None,

@@ -5,7 +5,27 @@ from typing import Annotated
 
 import typer
 
-from dse.cli.options import EXECUTION, POINTS, SEARCH, Format, FormatOption, numbers, option, terminable
+from dse.api.options import execution_given
+from dse.cli.options import (
+    EXECUTION,
+    POINTS,
+    SEARCH,
+    Cluster,
+    Format,
+    FormatOption,
+    Interface,
+    Jobs,
+    Memory,
+    Partition,
+    Threads,
+    Walltime,
+    Workers,
+    WorkersBackend,
+    WorkerTimeout,
+    numbers,
+    option,
+    terminable,
+)
 from dse.reporting.terminal.exploring import Watch
 
 
@@ -30,6 +50,16 @@ def operating_points(
     coefficient: Annotated[float | None, option("AGN's reward for noise; default as the run.", POINTS)] = None,
     evaluations: Annotated[int, option("Designs that a search may simulate; default 500.", SEARCH)] = 500,
     seed: Annotated[int, option("Same seed, same points; default 0.", SEARCH)] = 0,
+    jobs: Jobs = None,
+    threads: Threads = None,
+    workers_backend: WorkersBackend = None,
+    cluster: Cluster = None,
+    workers: Workers = None,
+    partition: Partition = None,
+    walltime: Walltime = None,
+    memory: Memory = None,
+    interface: Interface = None,
+    worker_timeout: WorkerTimeout = None,
     out: Annotated[Path | None, option("Directory; default in the run.", EXECUTION, metavar="DIR")] = None,
     output_format: FormatOption = Format.table,
 ) -> None:
@@ -39,8 +69,10 @@ def operating_points(
 
         dse operating-points runs/resnet20 --multipliers 3 --points 3 --max-loss 0.3,1,2.3
 
-    The same command continues an interrupted choice; a finished one is only printed.
+    The same command continues an interrupted choice; a finished one is only printed. Designs are measured on this
+    machine, by as many jobs as the run had, unless options say otherwise.
     """
+    execution = execution_given(locals())
     from dse.api.operating_points import choose_and_draw, default_run
     from dse.reporting.terminal.operating_points import PointsWatch, print_points
     from dse.runs.point_set import PointSettings
@@ -54,5 +86,5 @@ def operating_points(
             with Watch() as watch:
                 run = default_run(watch)
         with PointsWatch() as watch:
-            found = choose_and_draw(run, settings, out=out, watch=watch)
+            found = choose_and_draw(run, settings, execution=execution, out=out, watch=watch)
     print_points(found, output_format)

@@ -86,6 +86,8 @@ Excluded = Annotated[
     list[str] | None, option("Layer (or pattern) that stays exact; repeatable.", INTEGER, metavar="NAME")
 ]
 
+Jobs = Annotated[int | None, option("Worker processes.", EXECUTION)]
+Threads = Annotated[int | None, option("Threads per worker.", EXECUTION)]
 WorkersBackend = Annotated[
     str | None, option("Of the jobs: loky (processes), threading or dask.", EXECUTION, metavar="NAME")
 ]

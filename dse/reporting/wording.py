@@ -28,6 +28,15 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def workers_text(jobs: int, threads: int, place: str) -> str:
+    """Who measures; `place` is a cluster, or empty.
+
+    >>> workers_text(2, 1, ""), workers_text(8, 1, "dask at tcp://10.0.0.1:8786")
+    ('2 jobs x 1 threads', '8 workers of dask at tcp://10.0.0.1:8786 x 1 threads')
+    """
+    return f"{jobs} {f'workers of {place}' if place else 'jobs'} x {threads} threads"
+
+
 def count_names(assignment: str) -> str:
     """Multipliers with the number of layers that use them, most used first.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dse import __version__, stopping
-from dse.config import ExecutionConfig
+from dse.config import ExecutionConfig, load_config
 from dse.errors import ConfigError, MissingDependencyError, RunError
 from dse.runs.execution import Executor, LocalExecutor
 
@@ -38,9 +38,27 @@ LOOPBACK = "127.0.0.1"
 QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
 """Batch systems and their classes in dask-jobqueue."""
 
+ON_CLUSTERS = ("cluster", "workers", "partition", "walltime", "memory", "interface")
+"""Keys of `[execution]` that say on which cluster."""
+
 ROLES = ("client", "scheduler", "worker")
 DEFAULT_MEMORY = "4GB"
 DASK = "dask:"
+
+
+def execution_after(run: ExecutionConfig, changes: Mapping[str, Any]) -> ExecutionConfig:
+    """Where to measure for what comes after a run: as the run did, but on this machine unless `changes` name a cluster.
+
+    Args:
+        run: `[execution]` of the run.
+        changes: other values, by key of `[execution]`.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+    as_run = run.model_dump(exclude=set(ON_CLUSTERS))
+    values = {f"execution.{key}": value for key, value in (as_run | dict(changes)).items()}
+    return load_config(None, values).execution
 
 
 def make_executor(options: ExecutionConfig, threads: int | None) -> Executor:

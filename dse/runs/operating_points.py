@@ -6,6 +6,7 @@ weights and own one scale and one bias per output channel: so bias folding is th
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +20,8 @@ from dse.cost.accelerators import Designs
 from dse.errors import ConfigError
 from dse.files import replace_file
 from dse.robustness.surrogate import make_surrogate
-from dse.runs.execution import LocalExecutor
+from dse.runs.cluster import execution_after, make_executor
+from dse.runs.execution import Executor
 from dse.runs.foreknowledge import Foreknowledge, foreknow
 from dse.runs.front import join_names, wilson_interval
 from dse.runs.journal import Journal, longest, read_journal
@@ -64,6 +66,9 @@ class PointsStart:
     n_images_search: int
     n_images_report: int
     n_journaled: int
+    jobs: int
+    threads: int
+    place: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -93,6 +98,7 @@ def choose_operating_points(
     *,
     path: str | Path | None = None,
     inputs: Inputs | None = None,
+    execution: Mapping[str, Any] | None = None,
     observer: PointsObserver | None = None,
 ) -> PointSet:
     """Chooses operating points for a run, or continues; finished ones are returned as they are.
@@ -102,6 +108,7 @@ def choose_operating_points(
         settings: what is asked for.
         path: the directory, made where absent; see `default_points_path`.
         inputs: objects that replace what the run's configuration names.
+        execution: where designs are measured, by key of `[execution]`; see `dse.runs.cluster.execution_after`.
         observer: told how it goes on.
 
     Raises:
@@ -116,6 +123,7 @@ def choose_operating_points(
         )
     check_whole_layers(opened.config, opened.path, "a choice of operating points")
     check_all_weights(opened.config, opened.path, "a choice of operating points")
+    place = execution_after(opened.config.execution, execution or {})
     settings = settings.resolved(len(opened.manifest.multipliers))
     directory = PointsDirectory(Path(path) if path is not None else default_points_path(run, settings))
     directory.check(settings, opened.path)
@@ -123,7 +131,7 @@ def choose_operating_points(
         return open_points(directory.path)
     check_objects(opened.config, inputs, opened.path, "dse.operating_points")
     with RunLock(RunDirectory(directory.path)):
-        config = points_config(opened.config, settings.coefficient)
+        config = points_config(opened.config, settings.coefficient).model_copy(update={"execution": place})
         prepared = prepare(config, inputs)
         check_unchanged(opened.manifest, prepared.hashes, opened.path)
         if not directory.is_finished:
@@ -148,10 +156,10 @@ class _Choosing:
         options, prepared = self.config.execution, self.prepared
         with (
             Journal(self.directory.path / JOURNAL) as journal,
-            LocalExecutor(options.jobs, threads_for(self.config, prepared)) as executor,
+            make_executor(options, threads_for(self.config, prepared)) as executor,
         ):
             self._adopt(journal)
-            self.observer.on_start(self._start(len(journal)))
+            self.observer.on_start(self._start(len(journal), executor))
             self.observer.on_stage("predicting errors, learning tolerances")
             known = self._foreknow()
             require_exact(prepared.evaluator, prepared.exact, executor=executor, journal=journal)
@@ -279,7 +287,7 @@ class _Choosing:
         }
         replace_file(self.directory.record, json.dumps(record, indent=2) + "\n")
 
-    def _start(self, n_journaled: int) -> PointsStart:
+    def _start(self, n_journaled: int, executor: Executor) -> PointsStart:
         notes = []
         if self.source.config.recovery != self.config.recovery:
             notes.append("operating points share their weights: bias folding takes the place of the run's recovery")
@@ -296,6 +304,9 @@ class _Choosing:
             n_images_search=self.prepared.evaluator.n_images,
             n_images_report=self.prepared.report_evaluator.n_images,
             n_journaled=n_journaled,
+            jobs=executor.jobs,
+            threads=executor.threads,
+            place=executor.place,
             notes=tuple(notes),
         )
 

@@ -33,6 +33,18 @@ def test_points_of_a_run_or_its_path(fakes):
     assert dse.operating_points("one", **OPTIONS, method="kmeans", out="points").method == "kmeans"
 
 
+def test_measured_elsewhere_points_are_the_same(fakes):
+    run = dse.explore(population_size=6, generations=2, out="one", jobs=2, workers_backend="threading")
+    points = dse.operating_points(run, **OPTIONS, out="here")
+    there = dse.operating_points(run, **OPTIONS, out="there", jobs=3, threads=2)
+    assert there.table.equals(points.table)
+    with pytest.raises(ConfigError, match="partition is for workers that are started on a batch system"):
+        dse.operating_points(run, **OPTIONS, out="queue", partition="short")
+    with pytest.raises(ConfigError, match=r"\[execution\] jobs = 0: expected greater than"):
+        dse.operating_points(run, **OPTIONS, out="nobody", jobs=0)
+    assert not (fakes / "nobody").exists()
+
+
 def test_the_default_run_is_explored_where_it_is_absent(fakes):
     points = dse.operating_points(**OPTIONS, method="kmeans")
     path = fakes / "runs" / default_run_name(RunConfig())

@@ -4,7 +4,6 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 import pytest
@@ -14,10 +13,13 @@ from dse.errors import ConfigError, MissingDependencyError, RunError
 from dse.runs import cluster
 from dse.runs.cluster import make_executor, queue_arguments
 from dse.runs.execution import LocalExecutor
+from dse.runs.operating_points import SilentPoints, choose_operating_points
+from dse.runs.point_set import PointSettings
 
 distributed = pytest.importorskip("distributed")
 
 SMALL = ["--plain", "--images", "40", "--report-images", "40", "--population-size", "8", "--generations", "2"]
+POINTS = PointSettings(n_multipliers=3, n_points=2, method="kmeans")
 
 
 def execution(text):
@@ -148,15 +150,29 @@ def explore(tmp_path, name, *options):
     command = [sys.executable, "-m", "dse", "explore", *SMALL, "--out", str(tmp_path / name), *map(str, options)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    return (Path(tmp_path, name, "front.csv").read_bytes(), done.stderr)
+    return (tmp_path / name / "front.csv").read_bytes(), done.stderr
+
+
+class Place(SilentPoints):
+    """Where points were measured."""
+
+    def on_start(self, start):
+        self.jobs, self.name = start.jobs, start.place
 
 
 @pytest.mark.slow
 def test_a_search_on_a_dask_cluster_has_the_same_front(tmp_path):
     here, _ = explore(tmp_path, "here")
+    place = Place()
     with dask_cluster(2) as address:
         there, said = explore(tmp_path, "there", "--cluster", f"dask:{address}", "--workers", 2)
+        cluster = {"cluster": f"dask:{address}", "workers": 2}
+        points = choose_operating_points(
+            tmp_path / "here", POINTS, path=tmp_path / "points", execution=cluster, observer=place
+        )
     assert there == here
     assert "2 workers of dask at tcp://127.0.0.1:" in said
+    assert (place.jobs, place.name) == (2, f"dask at {address}")
+    assert points.table.equals(choose_operating_points(tmp_path / "here", POINTS).table)
     threads, _ = explore(tmp_path, "threads", "--jobs", 2, "--workers-backend", "threading")
     assert threads == here

@@ -4,7 +4,7 @@ import math
 
 from dse.reporting.terminal.live_line import LiveLine
 from dse.reporting.terminal.output import make_console
-from dse.reporting.wording import duration
+from dse.reporting.wording import duration, workers_text
 from dse.runs import loop
 
 PHASES = {
@@ -72,7 +72,7 @@ def start_lines(start: loop.Start) -> list[str]:
         f"run directory {start.path}",
         f"{start.network} on {start.dataset}: {start.n_layers} layers, {start.n_multiplications:,} multiplications an "
         f"image, {start.n_multipliers} multipliers, {start.n_images_search} search and {start.n_images_report} report "
-        f"images, {start.jobs} {f'workers of {start.place}' if start.place else 'jobs'} x {start.threads} threads",
+        f"images, {workers_text(start.jobs, start.threads, start.place)}",
     ]
     if start.data_files:
         lines.append(f"data from {', '.join(start.data_files)}")

@@ -5,7 +5,7 @@ import pandas as pd
 from dse.reporting.data import points_data
 from dse.reporting.terminal.live_line import LiveLine
 from dse.reporting.terminal.output import Format, make_console, print_note, print_table
-from dse.reporting.wording import count_names
+from dse.reporting.wording import count_names, workers_text
 from dse.runs.operating_points import PointsStart
 from dse.runs.point_set import PointsDirectory, PointSet
 
@@ -60,7 +60,8 @@ def start_lines(start: PointsStart) -> list[str]:
         f"directory {start.path}",
         f"{start.n_points} operating points over {start.n_multipliers} of {start.n_library} multipliers by "
         f"{start.method}: {start.network} on {start.dataset}, {start.n_layers} layers, {start.n_images_search} search "
-        f"and {start.n_images_report} report images of {start.run}",
+        f"and {start.n_images_report} report images of {start.run}, "
+        f"{workers_text(start.jobs, start.threads, start.place)}",
         *start.notes,
     ]
     if start.n_journaled:

@@ -18,7 +18,7 @@ from dse.testing.fakes import FakeEvaluator, use_fakes
 
 START = PointsStart(
     path="points", run="run", network="net", dataset="data", method="search", n_multipliers=3, n_points=2, n_layers=4,
-    n_library=5, n_images_search=200, n_images_report=100, n_journaled=7, notes=("a note",),
+    n_library=5, n_images_search=200, n_images_report=100, n_journaled=7, jobs=2, threads=1, notes=("a note",),
 )  # fmt: skip
 
 
@@ -33,6 +33,7 @@ def test_start_says_what_where_and_how_much_is_known():
     lines = start_lines(START)
     assert lines[0] == "directory points"
     assert "2 operating points over 3 of 5 multipliers by search: net on data, 4 layers, 200 search" in lines[1]
+    assert lines[1].endswith("100 report images of run, 2 jobs x 1 threads")
     assert lines[2:] == ["a note", "continuing: 7 evaluations are in the journal"]
     assert len(start_lines(replace(START, n_journaled=0, notes=()))) == 2
 
