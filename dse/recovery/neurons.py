@@ -17,7 +17,7 @@ from dse.cost.neuron_choices import NeuronChoices
 from dse.errors import ShapeError
 from dse.networks.convert import IntegerNetwork
 from dse.networks.layers import LayerOperator
-from dse.recovery.operators import OperatorBank, OperatorParameters, Recovery
+from dse.recovery.operators import OperatorBank, OperatorParameters
 from dse.recovery.packed_operators import MEMORY_BYTES, PackedOperators
 from dse.simulation.channels import prepare_channels
 
@@ -70,6 +70,7 @@ class NeuronBank:
     Attributes:
         bank: as given.
         library: the choices with their rankings.
+        network, device, recovery, calibration_fingerprint: of `bank`.
 
     Raises:
         ShapeError: rankings that do not fit the network's layers.
@@ -83,34 +84,15 @@ class NeuronBank:
         *,
         memory_bytes: int = MEMORY_BYTES,
     ):
-        self.bank = bank
+        self.bank, self.network, self.device = bank, bank.network, bank.device
+        self.recovery, self.calibration_fingerprint = bank.recovery, bank.calibration_fingerprint
         self.library = RankedChoices(choices, _checked(rankings, bank.network))
         self._operators = PackedOperators(memory_bytes, bank.network.n_layers)
-
-    @property
-    def network(self) -> IntegerNetwork:
-        """See `OperatorBank`."""
-        return self.bank.network
 
     @property
     def moved_network(self) -> IntegerNetwork:
         """See `OperatorBank`."""
         return self.bank.moved_network
-
-    @property
-    def device(self) -> torch.device:
-        """See `OperatorBank`."""
-        return self.bank.device
-
-    @property
-    def recovery(self) -> Recovery:
-        """See `OperatorBank`."""
-        return self.bank.recovery
-
-    @property
-    def calibration_fingerprint(self) -> str:
-        """See `OperatorBank`."""
-        return self.bank.calibration_fingerprint
 
     def operator(self, layer_index: int, choice_index: int) -> LayerOperator:
         """The operator that runs layer `layer_index` as choice `choice_index` says."""

@@ -22,7 +22,7 @@ from dse.errors import ShapeError
 from dse.networks.convert import IntegerNetwork
 from dse.networks.layers import LayerOperator
 from dse.recovery.bias import Correction
-from dse.recovery.operators import OperatorBank, OperatorParameters, Recovery
+from dse.recovery.operators import OperatorBank, OperatorParameters
 from dse.recovery.packed_operators import MEMORY_BYTES, PackedOperators
 from dse.simulation.ops import PreparedConv, prepare
 from dse.simulation.problem import IntegerConv
@@ -64,15 +64,16 @@ class PrunedBank:
     """Operators of every layer for every choice; what `dse.evaluation.Evaluator` needs of an `OperatorBank`.
 
     Args:
-        bank: of the network with all its weights, and of the library that the choices are made of.
+        whole: of the network with all its weights, and of the library that the choices are made of.
         choices: what assignments index.
         layers: the convolution of every layer at every level, `layers[layer][level]`, on the CPU; those of the first
             level are the network's.
-        memory_bytes: packed weights kept at once, beside those of `bank`.
+        memory_bytes: packed weights kept at once, beside those of `whole`.
 
     Attributes:
-        bank: as given.
+        whole: as given.
         library: the choices with the layers' convolutions.
+        network, device, recovery, calibration_fingerprint: of `whole`.
 
     Raises:
         ShapeError: convolutions that do not fit the network's layers.
@@ -80,46 +81,22 @@ class PrunedBank:
 
     def __init__(
         self,
-        bank: OperatorBank,
+        whole: OperatorBank,
         choices: SparseChoices,
         layers: Sequence[Sequence[IntegerConv]],
         *,
         memory_bytes: int = MEMORY_BYTES,
     ):
-        self.bank = bank
-        self.library = PrunedChoices(choices, _checked(layers, bank.network, len(choices.levels_pct)))
-        self._operators = PackedOperators(memory_bytes, bank.network.n_layers)
+        self.whole, self.network, self.device = whole, whole.network, whole.device
+        self.recovery, self.calibration_fingerprint = whole.recovery, whole.calibration_fingerprint
+        self.library = PrunedChoices(choices, _checked(layers, whole.network, len(choices.levels_pct)))
+        self._operators = PackedOperators(memory_bytes, whole.network.n_layers)
         self._corrections: dict[tuple[int, int], Correction] = {}
-
-    @property
-    def whole(self) -> OperatorBank:
-        """The operators of the network with all its weights."""
-        return self.bank
-
-    @property
-    def network(self) -> IntegerNetwork:
-        """See `OperatorBank`; with all its weights."""
-        return self.bank.network
 
     @property
     def moved_network(self) -> IntegerNetwork:
         """See `OperatorBank`."""
-        return self.bank.moved_network
-
-    @property
-    def device(self) -> torch.device:
-        """See `OperatorBank`."""
-        return self.bank.device
-
-    @property
-    def recovery(self) -> Recovery:
-        """See `OperatorBank`."""
-        return self.bank.recovery
-
-    @property
-    def calibration_fingerprint(self) -> str:
-        """See `OperatorBank`."""
-        return self.bank.calibration_fingerprint
+        return self.whole.moved_network
 
     @property
     def skips_zeros(self) -> bool:
@@ -146,16 +123,16 @@ class PrunedBank:
     def parameters(self, layer_index: int, choice_index: int) -> OperatorParameters:
         """What `operator` computes with, corrections included."""
         problem = self._problem(layer_index, choice_index)
-        return self.bank.corrected(layer_index, problem, self._correction(layer_index, choice_index, problem, None))
+        return self.whole.corrected(layer_index, problem, self._correction(layer_index, choice_index, problem, None))
 
     def _make(self, layer_index: int, choice_index: int) -> LayerOperator:
         problem = self._problem(layer_index, choice_index)
-        sums = self._prepared(choice_index, problem, self.bank.backend)
+        sums = self._prepared(choice_index, problem, self.whole.backend)
         correction = self._correction(layer_index, choice_index, problem, sums)
-        return self.bank.assembled(layer_index, sums, self.bank.corrected(layer_index, problem, correction))
+        return self.whole.assembled(layer_index, sums, self.whole.corrected(layer_index, problem, correction))
 
     def _prepared(self, choice_index: int, problem: IntegerConv, backend: str) -> PreparedConv:
-        multiplier = self.bank.library[self.library.choices[choice_index].multiplier]
+        multiplier = self.whole.library[self.library.choices[choice_index].multiplier]
         prepared = prepare_skipping if self.skips_zeros else prepare
         return prepared(problem, multiplier, backend, device=self.device)
 
@@ -163,23 +140,34 @@ class PrunedBank:
         """The layer at the choice's level, its weights tuned to the choice's multiplier."""
         choices = self.library.choices
         problem = self.pruned(layer_index, int(choices.level[choice_index]))
-        weight_map = self.bank.weight_map(layer_index, int(choices.multiplier[choice_index]))
+        weight_map = self.whole.weight_map(layer_index, int(choices.multiplier[choice_index]))
         return problem if weight_map is None else _tuned(problem, weight_map)
 
     def _correction(
         self, layer_index: int, choice_index: int, problem: IntegerConv, sums: PreparedConv | None
     ) -> Correction | None:
         choice = self.library.choices[choice_index]
-        is_exact = self.bank.library[choice.multiplier].is_exact and choice.sparsity_pct == 0
+        is_exact = self.whole.library[choice.multiplier].is_exact and choice.sparsity_pct == 0
         if not self.recovery.is_corrected or is_exact:
             return None
         key = (layer_index, choice_index)
         if key not in self._corrections:
             # Measured through a fast backend, whichever evaluates: all of them agree bit for bit.
-            if sums is None or self.bank.backend == "reference":
+            if sums is None or self.whole.backend == "reference":
                 sums = self._prepared(choice_index, problem, "auto")
-            self._corrections[key] = self.bank.measured_correction(layer_index, sums)
+            self._corrections[key] = self.whole.measured_correction(layer_index, sums)
         return self._corrections[key]
+
+
+def sparing_zeros(weight_map: torch.Tensor, zeros: torch.Tensor) -> torch.Tensor:
+    """`weight_map` with the codes left alone that are zero or would become zero.
+
+    Args:
+        weight_map: from code index to code index, int64 `[256]`.
+        zeros: indices of zero codes, int64 `[n]`.
+    """
+    codes = torch.arange(len(weight_map))
+    return torch.where(torch.isin(codes, zeros) | torch.isin(weight_map, zeros), codes, weight_map)
 
 
 def _tuned(problem: IntegerConv, weight_map: torch.Tensor) -> IntegerConv:

@@ -8,8 +8,8 @@ from dse.errors import NetworkError, ShapeError
 from dse.multipliers.library import Library
 from dse.multipliers.multiplier import Multiplier
 from dse.networks.convert import IntegerNetwork
-from dse.recovery.operators import OperatorBank, OperatorParameters, Recovery
-from dse.recovery.pruned import PrunedBank
+from dse.recovery.operators import OperatorParameters
+from dse.recovery.pruned import PrunedBank, sparing_zeros
 from dse.recovery.switchable import with_problems
 from dse.simulation.zero_weights import skipping_zeros
 from dse.sparse.pruning import is_zero
@@ -30,6 +30,8 @@ class PrunedDesign:
         network: with the weights that are left, not tuned. Its fingerprint tells which these are.
         library: multipliers of the design, and the exact one.
         rows: the design as indices into `library`, int64 `[1, n_layers]`.
+        whole: the operators of the network with all its weights.
+        device, backend, recovery, calibration_fingerprint: of `whole`.
 
     Raises:
         NetworkError: zeros are skipped, and weights have several zero codes.
@@ -37,7 +39,10 @@ class PrunedDesign:
 
     def __init__(self, bank: PrunedBank, assignment: NDArray[np.int64]):
         self._bank, self._chosen = bank, [int(choice) for choice in assignment]
-        choices, exact = bank.library.choices, bank.whole.library[bank.whole.library.exact_index]
+        self.whole = whole = bank.whole
+        self.device, self.backend = whole.device, whole.backend
+        self.recovery, self.calibration_fingerprint = whole.recovery, whole.calibration_fingerprint
+        choices, exact = bank.library.choices, whole.library[whole.library.exact_index]
         levels = [int(choices.level[choice]) for choice in self._chosen]
         problems = [bank.pruned(index, level) for index, level in enumerate(levels)]
         multipliers = [_multiplier(bank, choice) for choice in self._chosen]
@@ -47,36 +52,11 @@ class PrunedDesign:
         self._moved_network: IntegerNetwork | None = None
 
     @property
-    def whole(self) -> OperatorBank:
-        """The operators of the network with all its weights."""
-        return self._bank.whole
-
-    @property
     def moved_network(self) -> IntegerNetwork:
         """See `OperatorBank`."""
         if self._moved_network is None:
             self._moved_network = self.network.to(self.device)
         return self._moved_network
-
-    @property
-    def device(self) -> torch.device:
-        """See `OperatorBank`."""
-        return self.whole.device
-
-    @property
-    def backend(self) -> str:
-        """See `OperatorBank`."""
-        return self.whole.backend
-
-    @property
-    def recovery(self) -> Recovery:
-        """See `OperatorBank`."""
-        return self.whole.recovery
-
-    @property
-    def calibration_fingerprint(self) -> str:
-        """See `OperatorBank`."""
-        return self.whole.calibration_fingerprint
 
     def parameters(self, layer_index: int, multiplier_index: int) -> OperatorParameters:
         """See `OperatorBank`; of the multipliers of the design only.
@@ -104,10 +84,7 @@ class PrunedDesign:
         """
         multiplier = self._bank.library.choices.multiplier[self._chosen[layer_index]]
         found = self.whole.weight_map(layer_index, int(multiplier))
-        if found is None:
-            return None
-        zero, codes = self._zero_index(layer_index), torch.arange(len(found))
-        return torch.where((codes == zero) | (found == zero), codes, found)
+        return None if found is None else sparing_zeros(found, torch.tensor([self._zero_index(layer_index)]))
 
     def stays_zero(self, layer_index: int) -> torch.Tensor | None:
         """See `OperatorBank`: all weights that are zero.

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from dse.recovery.pruned import PrunedBank
+from dse.recovery.pruned import PrunedBank, sparing_zeros
 from dse.robustness.error_forms import two_way
 from dse.robustness.error_model import ErrorPredictions, output_std
 from dse.robustness.operands import Operands, collect_operands
@@ -36,7 +36,7 @@ def predict_pruned_errors(bank: PrunedBank, *, seed: int = 0) -> ErrorPrediction
     for index in range(bank.network.n_layers):
         by_level = _layer_errors(bank, index, seed)  # [4, n_levels, n_multipliers]
         figures[:, index] = by_level[:, choices.level, choices.multiplier]
-    spreads = [output_std(bank.bank, index) for index in range(bank.network.n_layers)]
+    spreads = [output_std(bank.whole, index) for index in range(bank.network.n_layers)]
     return ErrorPredictions(*figures, np.array(spreads))
 
 
@@ -44,7 +44,7 @@ def _layer_errors(bank: PrunedBank, index: int, seed: int) -> np.ndarray:
     """Mean, std, std folded and std compensated of one layer, float64 `[4, n_levels, n_multipliers]`."""
     problem, name = bank.network.integer_layers[index].problem, bank.network.layers[index].name
     rng = np.random.default_rng([seed, index])
-    operands = collect_operands(problem, bank.bank.codes[index], name, n_patches=None, rng=rng)
+    operands = collect_operands(problem, bank.whole.codes[index], name, n_patches=None, rng=rng)
     tables = torch.from_numpy(_error_tables(bank, index)).to(torch.float32)
     errors = []
     for level in range(len(bank.library.choices.levels_pct)):
@@ -64,11 +64,15 @@ def _operands_of(operands: Operands, pruned: IntegerConv, skips_zeros: bool) -> 
 
 
 def _error_tables(bank: PrunedBank, index: int) -> np.ndarray:
-    """Of every multiplier with weight tuning, which leaves zeros alone, int32 `[n_multipliers, 256, 256]`."""
-    tables = bank.bank.error_table(index)
+    """Of every multiplier with weight tuning, which spares zeros, int32 `[n_multipliers, 256, 256]`."""
+    tables = bank.whole.error_table(index)
     problem = bank.network.integer_layers[index].problem
-    columns = (problem.w_zero_point.unique() - problem.w_low).numpy()
-    tables[:, :, columns] = np.stack([m.error[:, columns] for m in bank.bank.library])
+    zeros = problem.w_zero_point.unique() - problem.w_low
+    for position, multiplier in enumerate(bank.whole.library):
+        weight_map = bank.whole.weight_map(index, position)
+        if weight_map is not None:
+            is_spared = (sparing_zeros(weight_map, zeros) != weight_map).numpy()
+            tables[position][:, is_spared] = multiplier.error[:, is_spared]
     return tables
 
 
@@ -76,9 +80,9 @@ def _lost(bank: PrunedBank, index: int, pruned: IntegerConv) -> np.ndarray:
     """Mean, std, std folded and std compensated of what lost weights would have added, float64 `[4]`."""
     if torch.equal(pruned.weight, bank.network.integer_layers[index].problem.weight):
         return np.zeros(4)
-    exact = bank.bank.library[bank.bank.library.exact_index]
+    exact = bank.whole.library[bank.whole.library.exact_index]
     sums = prepare(pruned, exact, device=bank.device)
-    seen = bank.bank.observed(index, sums, bank.bank.codes[index][:MAX_IMAGES])
+    seen = bank.whole.observed(index, sums, bank.whole.codes[index][:MAX_IMAGES])
     error, total = seen.error, seen.input_sum
     mean = error.mean(1)
     error, total = error - mean[:, None], total - total.mean(1, keepdim=True)

@@ -50,7 +50,7 @@ def some_choices(bank):
 @pytest.mark.parametrize("recovery", RECOVERIES)
 def test_backends_equal_the_reference(scheme, zero_weights, recovery):
     fast, slow = (make_bank(scheme, zero_weights, backend, **RECOVERIES[recovery]) for backend in ("auto", "reference"))
-    for layer, codes in enumerate(fast.bank.codes):
+    for layer, codes in enumerate(fast.whole.codes):
         for choice in some_choices(fast):
             assert torch.equal(fast.operator(layer, choice)(codes), slow.operator(layer, choice)(codes))
 
@@ -61,10 +61,10 @@ def test_sums_of_both_engines(scheme):
     zero_code = 0 if scheme == "signed-symmetric" else 128
     for zero_weights in ("multiplied", "skipped"):
         bank = make_bank(scheme, zero_weights, fold_bias=False)
-        for layer, codes in enumerate(bank.bank.codes):
+        for layer, codes in enumerate(bank.whole.codes):
             for c in some_choices(bank):
                 choice = bank.library.choices[c]
-                multiplier = bank.bank.library[choice.multiplier]
+                multiplier = bank.whole.library[choice.multiplier]
                 if zero_weights == "skipped":
                     multiplier = skipping_zeros(multiplier, zero_code)
                 problem = bank.pruned(layer, LEVELS.index(choice.sparsity_pct))
@@ -74,10 +74,10 @@ def test_sums_of_both_engines(scheme):
 
 def test_without_pruning_and_skipping_it_is_the_plain_bank():
     bank = make_bank(zero_weights="multiplied", sum_compensation=True)
-    for layer, codes in enumerate(bank.bank.codes):
-        for m in range(len(bank.bank.library)):
+    for layer, codes in enumerate(bank.whole.codes):
+        for m in range(len(bank.whole.library)):
             choice = int(bank.library.choices.position[m, 0])
-            assert torch.equal(bank.operator(layer, choice)(codes), bank.bank.operator(layer, m)(codes))
+            assert torch.equal(bank.operator(layer, choice)(codes), bank.whole.operator(layer, m)(codes))
 
 
 @pytest.mark.parametrize("scheme", ["unsigned-centered", "signed-symmetric"])
@@ -97,9 +97,9 @@ def test_tuning_keeps_the_pattern(scheme, tuning):
 
 def test_folding_takes_back_what_lost_weights_added_on_average():
     bank = make_bank(sum_compensation=False)
-    exact = bank.bank.library.exact_index
-    for layer, codes in enumerate(bank.bank.codes):
-        whole = bank.bank.operator(layer, exact)(codes)
+    exact = bank.whole.library.exact_index
+    for layer, codes in enumerate(bank.whole.codes):
+        whole = bank.whole.operator(layer, exact)(codes)
         for level in (1, 2):
             pruned = bank.operator(layer, int(bank.library.choices.position[exact, level]))(codes)
             plain = make_error(bank, layer, level, codes)
@@ -108,7 +108,7 @@ def test_folding_takes_back_what_lost_weights_added_on_average():
 
 def make_error(bank, layer, level, codes):
     """Of a pruned layer with exact products, nothing folded."""
-    library = bank.bank.library
+    library = bank.whole.library
     scale = bank.network.integer_layers[layer].scale.view(1, -1, 1, 1)
     sums = [
         prepare(problem, library[library.exact_index])(codes)
@@ -119,14 +119,14 @@ def make_error(bank, layer, level, codes):
 
 def test_parameters_are_what_operators_compute_with():
     bank = make_bank(sum_compensation=True, weight_tuning="uniform")
-    for layer, codes in enumerate(bank.bank.codes):
+    for layer, codes in enumerate(bank.whole.codes):
         for c in some_choices(bank):
             p = bank.parameters(layer, c)
             shape = (1, -1, 1, 1)
-            multiplier = skipping_zeros(bank.bank.library[bank.library.choices[c].multiplier], 128)
+            multiplier = skipping_zeros(bank.whole.library[bank.library.choices[c].multiplier], 128)
             sums = prepare(p.problem, multiplier)(codes).to(torch.float32)
             if p.slope is not None:
-                sums = sums - bank.bank.input_sums(layer)(codes).to(torch.float32) * p.slope.view(shape)
+                sums = sums - bank.whole.input_sums(layer)(codes).to(torch.float32) * p.slope.view(shape)
             assert torch.equal(sums * p.scale.view(shape) + p.bias.view(shape), bank.operator(layer, c)(codes))
 
 
@@ -140,11 +140,11 @@ def test_a_bank_measures_and_travels():
     assert again.fingerprint == evaluator.fingerprint
     assert np.array_equal(again(assignments), accuracies)
     plain = make_bank()
-    small = PrunedBank(plain.bank, plain.library.choices, plain.library.layers, memory_bytes=1)
+    small = PrunedBank(plain.whole, plain.library.choices, plain.library.layers, memory_bytes=1)
     assert np.array_equal(Evaluator(small, SPLIT)(assignments), accuracies)
     exact = np.full((1, bank.network.n_layers), bank.library.choices.exact_index)
-    plain = np.full((1, bank.network.n_layers), bank.bank.library.exact_index)
-    assert Evaluator(bank, SPLIT)(exact) == Evaluator(bank.bank, SPLIT)(plain)
+    plain = np.full((1, bank.network.n_layers), bank.whole.library.exact_index)
+    assert Evaluator(bank, SPLIT)(exact) == Evaluator(bank.whole, SPLIT)(plain)
 
 
 def test_fingerprints_tell_weights_and_engines_apart():
@@ -184,7 +184,7 @@ def test_layers_that_do_not_fit_are_refused():
     choices = bank.library.choices
     for wrong in (layers[:-1], [levels[:-1] for levels in layers], [levels[::-1] for levels in layers], layers[::-1]):
         with pytest.raises(ShapeError, match="expected"):
-            PrunedBank(bank.bank, choices, wrong)
+            PrunedBank(bank.whole, choices, wrong)
 
 
 def test_a_scheme_of_another_name_fits_its_multipliers():

@@ -35,11 +35,11 @@ def make_bank(scheme, zero_weights, tuning="off"):
 
 def measured_errors(bank, layer, choice):
     """Of the integer sums against the layer with all weights and exact products, float64 `[C_out, n]`."""
-    codes = bank.bank.codes[layer]
-    whole = bank.bank.exact_sums(layer)(codes).to(torch.float64)
+    codes = bank.whole.codes[layer]
+    whole = bank.whole.exact_sums(layer)(codes).to(torch.float64)
     prepared = prepare_skipping if bank.skips_zeros else prepare
     problem = bank.parameters(layer, choice).problem
-    multiplier = bank.bank.library[bank.library.choices[choice].multiplier]
+    multiplier = bank.whole.library[bank.library.choices[choice].multiplier]
     return (prepared(problem, multiplier)(codes).to(torch.float64) - whole).transpose(0, 1).flatten(1).numpy()
 
 
@@ -67,7 +67,7 @@ def test_predictions_are_near_what_is_measured(scheme, zero_weights, tuning):
 def test_without_pruning_it_is_the_plain_model():
     """Where zeros are multiplied; those of the weights themselves are skipped else."""
     bank = make_bank("unsigned-centered", "multiplied")
-    predicted, plain = predict_pruned_errors(bank), predict_errors(bank.bank)
+    predicted, plain = predict_pruned_errors(bank), predict_errors(bank.whole)
     columns = bank.library.choices.position[:, 0]
     for name in ("mean", "std", "std_folded", "std_compensated"):
         assert getattr(predicted, name)[:, columns] == pytest.approx(getattr(plain, name), rel=1e-6, abs=1e-6)
@@ -78,7 +78,7 @@ def test_only_weights_that_are_multiplied_count():
     """The effective fan-in: a layer of zeros but for one weight errs as that weight alone."""
     bank = make_bank("signed-symmetric", "skipped")
     problem = bank.network.integer_layers[0].problem
-    operands = collect_operands(problem, bank.bank.codes[0], "l", n_patches=64, rng=np.random.default_rng(0))
+    operands = collect_operands(problem, bank.whole.codes[0], "l", n_patches=64, rng=np.random.default_rng(0))
     assert operands.fan_in == problem.fan_in
     from dse.robustness.pruned_errors import _operands_of
 
@@ -92,10 +92,27 @@ def test_only_weights_that_are_multiplied_count():
     assert dense.weight_histograms[0, 128] > 0.7
 
 
+@pytest.mark.parametrize("scheme", ["unsigned-centered", "signed-symmetric"])
+def test_error_tables_are_those_of_the_weights_that_a_layer_gets(scheme):
+    """Also of codes that tuning would make zero, which stay."""
+    from dse.robustness.pruned_errors import _error_tables
+
+    bank = make_bank(scheme, "multiplied", "histogram")
+    choices = bank.library.choices
+    exact = bank.whole.library[bank.whole.library.exact_index].table
+    for layer in range(bank.network.n_layers):
+        tables = _error_tables(bank, layer)
+        for choice, (m, level) in enumerate(zip(choices.multiplier, choices.level, strict=True)):
+            before, after = bank.pruned(layer, level), bank.parameters(layer, choice).problem
+            own, tuned = ((p.weight.to(torch.int64) - p.w_low).flatten().numpy() for p in (before, after))
+            expected = bank.whole.library[m].table[:, tuned] - exact[:, own]
+            np.testing.assert_array_equal(tables[m][:, own], expected)
+
+
 def test_errors_grow_with_sparsity():
     bank = make_bank("unsigned-centered", "skipped")
     predicted, choices = predict_pruned_errors(bank), bank.library.choices
-    exact = choices.position[bank.bank.library.exact_index]
+    exact = choices.position[bank.whole.library.exact_index]
     lost = predicted.std_folded[:, exact]
     assert (lost[:, 0] == 0).all()
     assert (np.diff(lost, axis=1) > 0).all()
