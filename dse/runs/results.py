@@ -24,6 +24,17 @@ GENERATIONS = ("n_gen", "n_eval", "hypervolume", "best_energy_rel", "time_s")
 PREDICTIONS = ("batch", "predicted_loss", "predicted_std", "measured_loss", "is_complete", "assignment")
 """Columns that every version wrote."""
 
+_FLOATS = (
+    "energy_rel", "energy_pj", "energy_saved_pct", "accuracy", "accuracy_low", "accuracy_high", "accuracy_search",
+    "memory_rel", "hypervolume", "best_energy_rel", "time_s", "predicted_loss", "predicted_std", "measured_loss",
+)  # fmt: skip
+_INTEGERS = ("point", "n_images_report", "memory_bytes", "n_gen", "n_eval", "batch")
+_TYPES = {
+    "assignment": str, "sparsities": str, "is_exact": bool, "is_complete": bool,
+    **dict.fromkeys(_FLOATS, float), **dict.fromkeys(_INTEGERS, int),
+}  # fmt: skip
+"""Of columns, where a table has them."""
+
 
 def open_run(path: str | Path) -> "Run":
     """Opens a run directory for reading; it may still be running.
@@ -44,14 +55,14 @@ def open_run(path: str | Path) -> "Run":
 
 
 def read_run_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A table of a run directory that has these columns, `assignment` as text.
+    """A table of a run directory that has these columns; numbers are numbers, `assignment` is text.
 
     Raises:
         RunError: it is damaged.
     """
     try:
-        table = pd.read_csv(path, dtype={"assignment": str, "sparsities": str})
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        table = pd.read_csv(path, dtype=_TYPES)
+    except (OSError, ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
         raise RunError(f"{path} is damaged ({error}): restore it from a copy") from None
     missing = [name for name in columns if name not in table.columns]
     if missing or ("assignment" in columns and table["assignment"].isna().any()):

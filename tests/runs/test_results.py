@@ -101,6 +101,10 @@ def test_fine_tuned_points_where_there_are_any(tmp_path, evaluator, config):
             b"point,energy_rel,accuracy,assignment,tiles\n0,1,1,a;b;c;d,0;x;1;1\n",
             "does not fit the 4 layers",
         ),
+        *(
+            ("front.csv", f"point,energy_rel,accuracy,is_exact,assignment\n{row},a\n".encode(), "front.csv is damaged")
+            for row in ("x,1,1,True", "0,abc,1,True", "0,1,abc,True", "0,1,1,abc", "1.5,1,1,True", f"{10**30},1,1,True")
+        ),
         ("manifest.json", b"[]", "manifest.json is damaged"),
         ("manifest.json", b"[" * 100_000, "manifest.json is damaged"),
     ],
