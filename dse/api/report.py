@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dse.api.compare import paths_of
-from dse.errors import RunError
+from dse.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from dse.runs.results import Run
@@ -16,6 +16,9 @@ REPORT = "report.html"
 
 REWRITTEN_S = 30.0
 """A page that is watched is written at least so often, so that it can tell when nobody writes it any more."""
+
+LONGEST_S = 3600.0
+"""Between two looks; a page that is older than `REWRITTEN_S` says so."""
 
 PATIENCE = 10
 """A page is made at most in this part of the time: one of many evaluations is made less often."""
@@ -74,16 +77,19 @@ def watch_report(
 
     Args:
         runs, out: as in `report`; a run may begin later.
-        interval_s: at least so long between two looks at the runs.
+        interval_s: at least so long between two looks at the runs, from 1 to `LONGEST_S`.
         watch: told whenever it is written.
 
     Returns:
         The file, once all runs are finished, or failed.
 
     Raises:
+        ConfigError: `interval_s` is out of bounds.
         KeyboardInterrupt: was asked to end; the file is whole then, and reloads itself no more.
         MissingDependencyError, RunError: as `report`.
     """
+    if not 1 <= interval_s <= LONGEST_S:
+        raise ConfigError(f"the interval is {interval_s:g}: expected seconds from 1 to {LONGEST_S:g}")
     watch, paths = watch or SilentReport(), paths_of(runs)
     path = _checked(default_report_path(paths) if out is None else Path(out))
     written_s, seen = float("-inf"), None

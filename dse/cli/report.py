@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from dse.cli.options import EXECUTION, option, terminable
-from dse.errors import ConfigError
 
 
 def report(
@@ -30,8 +29,6 @@ def report(
     from dse.reporting.terminal.output import print_note
     from dse.reporting.terminal.report import ReportWatch, print_report
 
-    if interval < 1:
-        raise ConfigError(f"--interval is {interval:g}: expected at least 1 second")
     if not watch:
         print_report(write_report(runs, out=out))
         return

@@ -53,7 +53,12 @@ def front_data(run: Run) -> FrontData:
     evaluations = run.evaluations
     searched = evaluations[(evaluations["split"] == "search") & (evaluations["state"] == "ok")]
     others = searched[searched["is_dominated"]]
-    exact_searched = searched.loc[searched["assignment"] == exact["assignment"], "accuracy"].iloc[0]
+    exact_searched = searched.loc[searched["assignment"] == exact["assignment"], "accuracy"]
+    if exact_searched.empty:
+        raise RunError(
+            f"{run.directory.journal} is damaged (the exact network is not measured on the search images): "
+            "restore it from a copy"
+        )
     config = run.config
     return FrontData(
         title=run_title(config),
@@ -63,7 +68,7 @@ def front_data(run: Run) -> FrontData:
         lost_high=100 * (exact["accuracy"] - front["accuracy_low"].to_numpy(np.float64)),
         is_exact=front["is_exact"].to_numpy(bool),
         dominated_saved_pct=others["energy_saved_pct"].to_numpy(np.float64),
-        dominated_lost_points=100 * (exact_searched - others["accuracy"].to_numpy(np.float64)),
+        dominated_lost_points=100 * (exact_searched.iloc[0] - others["accuracy"].to_numpy(np.float64)),
         n_images_report=int(exact["n_images_report"]),
     )
 

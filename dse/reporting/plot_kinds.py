@@ -22,9 +22,16 @@ from dse.reporting.data import (
 )
 from dse.reporting.pictures.canvas import LINE_INCHES
 from dse.reporting.pictures.progress import ProgressPicture, Spent, progress, progress_group, progress_table
-from dse.reporting.run_data import LayersData, energy_share_data, layers_data, library_data, progress_data
+from dse.reporting.run_data import (
+    LayersData,
+    energy_share_data,
+    layers_data,
+    library_data,
+    progress_data,
+    run_tolerances,
+)
 from dse.runs.comparability import comparability
-from dse.runs.results import Run, open_run, read_run_table
+from dse.runs.results import Run, open_run
 from dse.runs.run_collection import collect
 from dse.runs.run_groups import finished_runs_at, names_of_groups, runs_at
 from dse.runs.run_status import FoundRun
@@ -234,7 +241,7 @@ def _predictions(wanted: Wanted) -> Drawing:
 
 
 def _tolerances(wanted: Wanted) -> Drawing:
-    from dse.reporting.pictures.tolerances import tolerance_panel, tolerances, tolerances_table
+    from dse.reporting.pictures.tolerances import beyond_inches, tolerance_panel, tolerances, tolerances_table
 
     data = read_tolerances(wanted)
 
@@ -244,7 +251,8 @@ def _tolerances(wanted: Wanted) -> Drawing:
         return tolerance_panel(data, 0, ax)
 
     return Drawing(
-        tolerances_table(data), on_axes, lambda width: min(1.6 + 1.0 * len(data.coefficients), MAX_HEIGHT),
+        tolerances_table(data), on_axes,
+        lambda width: min(1.6 + 1.0 * len(data.coefficients) + beyond_inches(data), MAX_HEIGHT),
         lambda figure: tolerances(data, figure),
     )  # fmt: skip
 
@@ -266,15 +274,7 @@ def read_tolerances(wanted: Wanted) -> ToleranceData:
     run = _one_run(wanted, "tolerances")
     if not run.directory.tolerances.exists():
         raise RunError(f"{run.path} learned no tolerances: expected a search with initial = agn or surrogate = true")
-    table = read_run_table(run.directory.tolerances, ("layer", "sigma", "is_saturated"))
-    return ToleranceData(
-        title=run_title(run.config),
-        layers=tuple(table["layer"]),
-        coefficients=np.array([run.config.tolerances.coefficient]),
-        sigma=table["sigma"].to_numpy(np.float64)[None],
-        is_saturated=table["is_saturated"].to_numpy(bool)[None],
-        accuracy_lost_points=np.array([np.nan]),  # a run does not keep it
-    )
+    return run_tolerances(run)
 
 
 def _points(wanted: Wanted) -> Drawing:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from dse.cost.neuron_choices import choice_energy, parse_choice
 from dse.errors import DseError, RunError
 from dse.multipliers.library import load_library
 from dse.multipliers.metrics import error_metrics
-from dse.reporting.data import run_title
+from dse.reporting.data import ToleranceData, run_title
 from dse.runs.front import SEPARATOR
 from dse.runs.results import Run
 from dse.runs.run_collection import front_with_losses
@@ -57,16 +58,47 @@ def progress_data(run: Run) -> ProgressData:
         point = run.manifest.reference_point if run.directory.manifest.exists() else (np.nan, np.nan)
         return ProgressData(run_title(run.config), no_numbers, no_numbers, nothing, nothing, nothing, point)
     table = run.generations
-    # runs of before measured every design on all images
-    n_images = table["n_images"] if "n_images" in table else table["n_eval"] * run.manifest.n_images["search"]
+    if "n_images" not in table:  # runs of before measured every design on all images
+        table = table.assign(n_images=table["n_eval"] * run.manifest.n_images["search"])
+    values = {name: pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64) for name in _PROGRESS}
+    if not all(np.isfinite(values[name]).all() for name in _PROGRESS if name != "best_energy_rel"):
+        raise RunError(f"{run.directory.generations} is damaged (a row without its numbers): restore it from a copy")
     return ProgressData(
         title=run_title(run.config),
-        n_evaluations=table["n_eval"].to_numpy(np.int64),
-        n_images=n_images.to_numpy(np.int64),
-        hypervolume=table["hypervolume"].to_numpy(np.float64),
-        best_energy_rel=table["best_energy_rel"].to_numpy(np.float64),
-        time_s=table["time_s"].to_numpy(np.float64),
+        n_evaluations=values["n_eval"].astype(np.int64),
+        n_images=values["n_images"].astype(np.int64),
+        hypervolume=values["hypervolume"],
+        best_energy_rel=values["best_energy_rel"],
+        time_s=values["time_s"],
         reference_point=run.manifest.reference_point,
+    )
+
+
+_PROGRESS = ("n_eval", "n_images", "hypervolume", "best_energy_rel", "time_s")
+
+
+def run_tolerances(run: Run) -> ToleranceData:
+    """What a search learned of its layers before it began; `tolerances.csv` must be there.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    path = run.directory.tolerances
+    try:
+        types = {"layer": str, "sigma": np.float64, "is_saturated": bool}
+        table = pd.read_csv(path, dtype=types, keep_default_na=False)
+        layers, sigma, is_saturated = (table[name] for name in ("layer", "sigma", "is_saturated"))
+    except (OSError, ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
+        raise RunError(f"{path} is damaged ({error!r}): restore it from a copy") from None
+    if table.empty:
+        raise RunError(f"{path} is damaged (no layers): restore it from a copy")
+    return ToleranceData(
+        title=run_title(run.config),
+        layers=tuple(layers),
+        coefficients=np.array([run.config.tolerances.coefficient]),
+        sigma=sigma.to_numpy()[None],
+        is_saturated=is_saturated.to_numpy()[None],
+        accuracy_lost_points=np.array([np.nan]),  # a run does not keep it
     )
 
 

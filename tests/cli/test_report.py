@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import threading
 from pathlib import Path
 
 import pytest
@@ -69,7 +68,10 @@ def test_only_reports_are_overwritten(run, command, light):
 
 def test_what_cannot_be_reported_is_said(run, command, light):
     assert "nowhere is not a directory" in command("nowhere")[1]
-    assert "--interval is 0: expected at least 1 second" in command("one", "--interval", "0")[1]
+    for interval in ("0", "nan", "1e30"):
+        code, err = command("one", "--watch", "--interval", interval)
+        assert code == 2
+        assert "expected seconds from 1 to 3600" in err
     Path("sweep").mkdir()
     Path("sweep/sweep.csv").write_text("name,search.seed\ns0,0\n")
     assert "none of the 1 runs in sweep has begun" in command("sweep")[1]
@@ -108,9 +110,16 @@ def test_watching_ends_with_the_run(run, command, light, monkeypatch):
 @pytest.mark.parametrize(
     ("number", "code", "told"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 0, "stopped")]
 )
-def test_watching_ends_on_request(run, command, light, number, code, told):
+def test_watching_ends_on_request(run, command, light, monkeypatch, number, code, told):
     run.directory.front.unlink()
-    threading.Timer(1.0, os.kill, (os.getpid(), number)).start()
+    asked = []
+
+    def sleep(_):  # by then the page is written
+        if not asked:
+            asked.append(number)
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(api_report.time, "sleep", sleep)
     found, err = command("one", "--watch")
     assert found == code
     assert told in err

@@ -107,3 +107,10 @@ def test_predictions_of_losses_that_are_all_alike():
     stored = open_run(Path(__file__).resolve().parents[1] / "assets" / "run_format_2")
     stored.__dict__["predictions"] = stored.predictions.assign(batch=1, is_complete=True, measured_loss=0.0)
     assert np.isnan(prediction_data(stored).rank_correlation)
+
+
+def test_a_journal_without_the_exact_network_is_damaged(finished):
+    lines = finished.directory.journal.read_text().splitlines()
+    finished.directory.journal.write_text(lines[0] + "\n")
+    with pytest.raises(RunError, match=r"evaluations.jsonl is damaged \(the exact network is not measured"):
+        front_data(open_run(finished.path))

@@ -13,7 +13,13 @@ import dse
 from dse.config import parse_config
 from dse.errors import RunError
 from dse.reporting.data import front_data
-from dse.reporting.run_data import energy_share_data, layers_data, library_data, progress_data
+from dse.reporting.run_data import (
+    energy_share_data,
+    layers_data,
+    library_data,
+    progress_data,
+    run_tolerances,
+)
 from dse.runs.runner import run
 from dse.testing.fakes import FakeEvaluator, use_fakes
 
@@ -222,3 +228,28 @@ def test_large_fronts_are_quick(tmp_path):
     data = layers_data(found)
     assert time.perf_counter() - begin < 0.5
     np.testing.assert_array_equal(data.energy_rel, chosen / 36)
+
+
+def test_rows_of_generations_that_are_cut_off_are_damage(finished, tmp_path):
+    text = finished.directory.generations.read_text().splitlines()
+    cut = "\n".join([*text[:2], text[2][:5]])
+    with pytest.raises(RunError, match=r"generations.csv is damaged \(a row without its numbers\)"):
+        progress_data(edited(finished, tmp_path, generations=cut))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "layer,sigma,is_saturated\n", "layer,sigma,is_saturated\na,0.1,False\nb,,\n",
+        "layer,sigma,is_saturated\na,0.1,Fal", "layer,sigma\na,1\n", "",
+    ],
+)  # fmt: skip
+def test_damaged_tolerances_are_named(finished, tmp_path, text):
+    with pytest.raises(RunError, match=r"tolerances.csv is damaged"):
+        run_tolerances(edited(finished, tmp_path, tolerances=text))
+
+
+def test_tolerances_of_a_run_keep_names_that_look_like_nothing(finished, tmp_path):
+    data = run_tolerances(edited(finished, tmp_path, tolerances="layer,sigma,is_saturated\nNA,0.1,False\n7,0.2,True\n"))
+    assert data.layers == ("NA", "7")
+    assert data.is_saturated.tolist() == [[False, True]]

@@ -21,6 +21,9 @@ SIZE = (7, 4.5)
 LINE_INCHES, CHARACTER_INCHES = 0.125, 0.062
 """What a line and, on average, a character of small text need."""
 
+MOST_LETTERS = 24
+"""Of a name on a picture: longer ones would leave no room for what they name."""
+
 FORMATS = ("pdf", "svg", "png")
 _DATES = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 """Left out, so that the same picture is the same file."""
@@ -67,6 +70,23 @@ def format_of(path: object) -> str:
     return ending
 
 
+def written_name(name: str, n_most: int = MOST_LETTERS) -> str:
+    """A name from outside for matplotlib: dollars are no formula, and the middle of a long one is left out.
+
+    >>> written_name("$a$"), written_name("features.12.block.1.conv", 12)
+    ('\\\\$a\\\\$', 'featu…1.conv')
+    """
+    if len(name) > n_most:
+        end = n_most // 2
+        name = f"{name[: n_most - 1 - end]}…{name[-end:]}"
+    return name.replace("$", r"\$")
+
+
+def names_inches(names: Sequence[str]) -> float:
+    """What the longest of some names needs, about, as `written_name` writes it."""
+    return CHARACTER_INCHES * max((min(len(name), MOST_LETTERS) for name in names), default=0)
+
+
 def name_loss_axes(ax: "Axes") -> None:
     """Energy saved to the right, accuracy lost downwards: better is towards the upper right."""
     ax.yaxis.set_inverted(True)
@@ -91,37 +111,56 @@ def name_layers(axis: "Axis", layers: Sequence[str], *, length_inches: float) ->
     step = max(1, math.ceil(len(layers) * LINE_INCHES / length_inches))
     places = list(range(0, len(layers), step))
     rotation = 90 if axis.axis_name == "x" else 0
-    axis.set_ticks(places, [layers[place] for place in places], rotation=rotation, fontsize="small")
+    axis.set_ticks(places, [written_name(layers[place]) for place in places], rotation=rotation, fontsize="small")
 
 
-def name_points(ax: "Axes", points: NDArray[np.float64], names: Sequence[str]) -> None:
+def name_points(
+    ax: "Axes", points: NDArray[np.float64], names: Sequence[str], *, others: NDArray[np.float64] | None = None
+) -> None:
     """Writes names beside points, each where it lies on no other point or name and within the axes, or not at all.
 
     Args:
         ax: with its scales and limits set; where the names end up is estimated from the size of the figure.
         points: float64 [n, 2].
         names: one each, the most important first.
+        others: what else is drawn and has no name, float64 [m, 2]; names do not lie on that either.
     """
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=1.5, foreground="white")]  # names may lie on other points
     inches = np.array([ax.figure.get_figwidth() - 0.8, ax.figure.get_figheight() - 1.0])
-    places = (ax.transScale + ax.transLimits).transform(points) * inches
+    drawn = points if others is None else np.concatenate([points, others])
+    everywhere = (ax.transScale + ax.transLimits).transform(drawn) * inches
+    places = everywhere[: len(points)]
     taken: list[tuple[float, float, float, float]] = []
-    for name, point, (x, y) in zip(names, points, places, strict=True):
+    for name, point, (x, y) in zip(map(written_name, names), points, places, strict=True):
         width = CHARACTER_INCHES * len(name)
-        for side, above in ((1, 1), (-1, -1), (1, -1), (-1, 1)):
-            left, bottom = x + (0.07 if side > 0 else -0.07 - width), y + (0.05 if above > 0 else -0.05 - LINE_INCHES)
+        for side, above in _AROUND:
+            left = x + 0.07 * side - width * (1 - side) / 2
+            bottom = y + 0.05 * above - LINE_INCHES * (1 - above) / 2
             box = (left, bottom, left + width, bottom + LINE_INCHES)
             is_inside = left >= 0 and bottom >= 0 and box[2] <= inches[0] and box[3] <= inches[1]
-            others = [*taken, *np.column_stack([places - 0.06, places + 0.06])]
-            if is_inside and not any(_overlap(box, other) for other in others):
+            hidden = [*taken, *np.column_stack([everywhere - 0.06, everywhere + 0.06])]
+            if is_inside and not any(_overlap(box, other) for other in hidden):
                 taken.append(box)
                 ax.annotate(
                     name, point, xytext=(5 * side, 4 * above), textcoords="offset points", fontsize="small",
-                    ha="left" if side > 0 else "right", va="bottom" if above > 0 else "top", path_effects=halo,
+                    ha=("center", "left", "right")[side], va=("center", "bottom", "top")[above], path_effects=halo,
                 )  # fmt: skip
                 break
+
+
+_AROUND = ((1, 1), (-1, -1), (1, -1), (-1, 1), (1, 0), (-1, 0), (0, 1), (0, -1))
+"""Where names may stand: to the right or left (1, -1), above or below; 0: neither."""
+
+
+def decade_below(values: NDArray[np.float64]) -> float:
+    """The power of ten at or below the smallest value: a scale that is linear from there to 0 has no other tick there.
+
+    >>> decade_below(np.array([0.3, 0.04]))
+    0.01
+    """
+    return float(10.0 ** np.floor(np.log10(values.min())))
 
 
 def _overlap(first: Sequence[float], second: Sequence[float]) -> bool:

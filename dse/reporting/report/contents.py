@@ -10,16 +10,14 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from dse import __version__
-from dse.errors import RunError
 from dse.reporting.data import prediction_data, run_title
 from dse.reporting.report.designs import Designs, designs_of
 from dse.reporting.report.numbers import Section, missing, number, numbers, thinned
 from dse.reporting.report.origin import facts, origin
 from dse.reporting.report.runs import comparison, comparison_notes
-from dse.reporting.run_data import LibraryData, ProgressData, library_data, progress_data
+from dse.reporting.run_data import LibraryData, ProgressData, library_data, progress_data, run_tolerances
 from dse.runs.results import Run
 from dse.runs.run_groups import names_of_groups
 from dse.runs.run_status import FoundRun
@@ -128,21 +126,16 @@ def _predictions(run: Run, n_most: int) -> Section:
 
 
 def _tolerances(run: Run) -> Section:
-    path = run.directory.tolerances
-    if not path.exists():
+    if not run.directory.tolerances.exists():
         return missing(
             "No tolerances were learned in this run: they are with search.initial = 'agn' or 'sensitivity'; "
             "`dse tolerances` learns them by themselves."
         )
-    try:
-        table = pd.read_csv(path, dtype={"layer": str}, keep_default_na=False)
-        sigma, is_saturated = table["sigma"].to_numpy(np.float64), table["is_saturated"].astype(bool)
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{path} is damaged ({error!r}): restore it from a copy") from None
+    data = run_tolerances(run)
     return {
-        "layers": table["layer"].tolist(),
-        "sigma": [float(f"{value:.4g}") for value in sigma],
-        "is_saturated": is_saturated.tolist(),
+        "layers": list(data.layers),
+        "sigma": [float(f"{value:.4g}") for value in data.sigma[0]],
+        "is_saturated": data.is_saturated[0].tolist(),
     }
 
 

@@ -432,3 +432,10 @@ def test_a_real_run_opens(opened):
     page = opened(html_of(Path(__file__).parents[2] / "assets" / "run_format_2"))
     assert page.title() == "digits_cnn, digits, accelerator free"
     assert page.locator("#front-table tbody tr").count() > 1
+
+
+def test_a_page_that_is_written_seldom_is_not_given_up(run, opened):
+    text = html_of(run.path, refresh_s=300.0)
+    written = re.search(r'"written_s":([0-9.]+)', text)[1]
+    page = opened(text.replace(f'"written_s":{written}', f'"written_s":{time.time() - 290}'))
+    assert "The search goes on" in page.inner_text("#watch-text")

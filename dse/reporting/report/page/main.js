@@ -56,14 +56,15 @@ function listen() {
   window.addEventListener("resize", () => { if (isPhone() !== wasPhone) { wasPhone = isPhone(); drawAll(); } });
 }
 
-const STALE_S = 90; // `dse report --watch` writes more often than that while it runs
+/** `dse report --watch` writes more often than that while it runs. */
+const staleAfterS = () => Math.max(90, 3 * report.refresh_s);
 
 /** The file is written again while a run goes on: look at it every few seconds, unless nobody looks. */
 function watch() {
   element("watch").hidden = !report.refresh_s;
   if (!report.refresh_s) return;
   const age = Date.now() / 1000 - report.written_s;
-  if (age > STALE_S) {
+  if (age > staleAfterS()) {
     element("watch-text").textContent = `This page was written on ${report.written}, and nobody writes it again: start dse report --watch, then reload.`;
     element("watch-pause").hidden = true;
     return;
