@@ -43,7 +43,8 @@ def plot(
         height: inches; what the kind needs by default.
         style: `paper`, `serif` (beside text in Times), a style of matplotlib, or a style sheet.
         title: above it; "" for none.
-        max_loss: where the axis of lost accuracy ends, percentage points, for fronts, attainment and points.
+        max_loss: where the axis of lost accuracy ends, percentage points, for fronts, attainment and points; by
+            default where the data end, at 15 for one front and 10 for several.
         point: of the front, for the kind `energy`; by default the one that saves most within a loss of one point.
         x: of the kind `progress`: `evaluations`, `images` or `time`.
         ax: axes of your own to draw on, as matplotlib is set up; size and style are then yours.

@@ -54,7 +54,8 @@ def plot(
     point: Annotated[int | None, typer.Option(help="Of the front, for --kind energy.", show_default=False)] = None,
     x: Annotated[Spent, typer.Option(help="Of --kind progress.")] = Spent.evaluations,
     max_loss: Annotated[
-        float | None, typer.Option(help="Where the axis of lost accuracy ends, points.", show_default=False)
+        float | None,
+        typer.Option(help="Where the axis of lost accuracy ends, points; at most 15 by default.", show_default=False),
     ] = None,
     width: Annotated[
         str, typer.Option(help="one (3.5 in) or two (7.16 in) columns, or inches.", rich_help_panel=SIZE)

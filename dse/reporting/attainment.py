@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.reporting.pictures.canvas import add_grid, name_loss_axes, new_axes, png_bytes, staircase
+from dse.reporting.pictures.canvas import (
+    add_grid,
+    name_loss_axes,
+    new_axes,
+    png_bytes,
+    staircase,
+    written_name,
+)
+from dse.reporting.pictures.front import LONG_LABEL
 from dse.reporting.pictures.style import MOST_LOST_POINTS, looks
 from dse.runs.run_collection import SHARES, Collection
 from dse.runs.run_groups import group_names
@@ -95,4 +103,4 @@ def attainment_png(data: AttainmentData) -> bytes:
 
 
 def _legend(group: SurfaceData) -> str:
-    return f"{group.label} ({group.n_runs} {'run' if group.n_runs == 1 else 'runs'})"
+    return f"{written_name(group.label, LONG_LABEL)} ({group.n_runs} {'run' if group.n_runs == 1 else 'runs'})"

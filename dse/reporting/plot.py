@@ -1,5 +1,6 @@
 """One picture as people publish it: sized for a column, with its numbers beside it."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ import pandas as pd
 from dse.errors import ConfigError
 from dse.files import replace_file
 from dse.reporting.pictures.canvas import format_of, picture_bytes
-from dse.reporting.pictures.style import MAX_WIDTH, styled, width_inches
+from dse.reporting.pictures.style import MAX_WIDTH, plain_warnings, styled, width_inches
 from dse.reporting.plot_kinds import Wanted, make_drawing
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Picture:
 
     def content(self, file_format: str, *, dpi: float | None = None) -> bytes:
         """What `save` writes."""
-        with styled(self.style):
+        with styled(self.style), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # told when it was drawn
             return picture_bytes(self.figure, file_format, dpi=dpi)
 
     def _repr_png_(self) -> bytes:
@@ -101,6 +103,7 @@ def draw(kind: str | None, wanted: Wanted, layout: Layout | None = None) -> Pict
 
     layout = layout or Layout()
     width = width_inches(layout.width)
+    _check_title(layout.title)
     kind, drawing = make_drawing(kind, wanted)
     height = drawing.height(width) if layout.height is None else _checked_height(layout.height)
     with styled(layout.style):
@@ -112,12 +115,14 @@ def draw(kind: str | None, wanted: Wanted, layout: Layout | None = None) -> Pict
         _set_title(figure, layout.title)
         if layout.max_loss is not None:
             _end_losses(figure.axes[0], kind, layout.max_loss)
-        figure.draw_without_rendering()  # settles the layout while the style holds
+        with plain_warnings():
+            figure.draw_without_rendering()  # settles the layout while the style holds
     return Picture(kind, figure, figure.axes[0], drawing.table, layout.style)
 
 
 def draw_on(ax: "Axes", kind: str | None, wanted: Wanted, *, title: str | None = None) -> Picture:
     """Draws a picture on axes of the caller, as matplotlib is set up there."""
+    _check_title(title)
     kind, drawing = make_drawing(kind, wanted)
     drawing.on_axes(ax)
     if title is not None:
@@ -138,6 +143,22 @@ def _end_losses(ax: "Axes", kind: str, max_loss: float) -> None:
     if not least < max_loss < float("inf"):
         raise ConfigError(f"max_loss {max_loss:g}: expected percentage points above {max(0.0, least):g}")
     ax.set_ylim(bottom=max_loss)  # lost accuracy points down
+
+
+def _check_title(title: str | None) -> None:
+    """Text between dollars is a formula for matplotlib, which fails where it cannot read it."""
+    from matplotlib.mathtext import MathTextParser
+
+    n_dollars = 0 if title is None else title.replace(r"\$", "").count("$")
+    if n_dollars == 0 or n_dollars % 2:
+        return
+    try:
+        MathTextParser("path").parse(title)
+    except ValueError as error:
+        why = str(error).strip().splitlines()[-1]
+        raise ConfigError(
+            rf"title {title!r} has a formula that matplotlib cannot read ({why}): write \$ where a dollar is meant"
+        ) from None
 
 
 def _set_title(figure: "Figure", title: str | None) -> None:

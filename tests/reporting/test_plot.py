@@ -108,3 +108,24 @@ def test_serif_and_style_sheets(finished, tmp_path):
 def test_wrong_wishes_are_told(finished, options, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         dse.plot(finished, **options)
+
+
+@pytest.mark.parametrize("title", ["$\\frac{$", "a $\\nope$"])
+def test_formulas_that_cannot_be_read_are_named(finished, title):
+    for ax in (None, Figure().add_subplot()):
+        with pytest.raises(ConfigError, match="has a formula that matplotlib cannot read"):
+            dse.plot(finished, title=title, ax=ax)
+
+
+def test_titles_may_have_formulas_and_dollars(finished):
+    for title in ("$\\alpha$ at 5 \\$", "costs 5 $"):
+        assert dse.plot(finished, title=title).axes.get_title() == title
+
+
+def test_what_matplotlib_warns_of_is_a_line(finished, caplog):
+    content = dse.plot(finished, title="層").content("png")
+    assert content.startswith(b"\x89PNG")
+    assert [record.getMessage() for record in caplog.records][0].startswith("the font has no 層: boxes are drawn")
+    caplog.clear()
+    dse.plot(finished, width=1.5, height=1)
+    assert "too small for what stands around it" in caplog.text

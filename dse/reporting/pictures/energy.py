@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from dse.reporting.pictures.canvas import CHARACTER_INCHES, LINE_INCHES, add_grid, name_layers, new_axes
+from dse.reporting.pictures.canvas import (
+    LINE_INCHES,
+    add_grid,
+    name_layers,
+    names_inches,
+    new_axes,
+    written_name,
+)
 from dse.reporting.pictures.style import DOMINATED_COLOR, FRONT_COLOR
 from dse.reporting.run_data import EnergyShareData
 
@@ -55,13 +62,12 @@ def energy(data: EnergyShareData, ax: "Axes | None" = None) -> "Axes":
 def _name_multipliers(data: EnergyShareData, ax: "Axes") -> None:
     """To the right of the bars, all in one column, where they leave most of the width to the bars."""
     top = float(max(data.before_pct.max(), data.after_pct.max()))
-    longest = max(len(name) for name in data.multipliers)
-    share = longest * CHARACTER_INCHES / (ax.figure.get_figwidth() - 1.2)
+    share = names_inches(data.multipliers) / (ax.figure.get_figwidth() - 1.2)
     if share > MOST_FOR_NAMES:
         return
     ax.set_xlim(0, 1.06 * top / (1 - share))
     for place, name in enumerate(data.multipliers):
-        ax.annotate(name, (1.03 * top, place), fontsize="small", va="center")
+        ax.annotate(written_name(name), (1.03 * top, place), fontsize="small", va="center")
 
 
 def energy_table(data: EnergyShareData) -> pd.DataFrame:

@@ -9,15 +9,26 @@ import pandas as pd
 
 from dse.pareto import attainment_surface
 from dse.reporting.data import FrontData
-from dse.reporting.pictures.canvas import add_grid, name_loss_axes, new_axes, png_bytes, staircase
+from dse.reporting.pictures.canvas import (
+    add_grid,
+    name_loss_axes,
+    new_axes,
+    png_bytes,
+    staircase,
+    written_name,
+)
 from dse.reporting.pictures.style import DOMINATED_COLOR, EXACT_COLOR, FRONT_COLOR, MOST_LOST_POINTS, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-LOSS_MARGIN = 1.5
-"""Dominated designs that lost far more than the front are cut off: they would squeeze it into a line."""
+LOSS_MARGIN, SHOWN_LOST_POINTS = 1.5, 15.0
+"""Dominated designs that lost far more than the front are cut off, and of the front what lost more than so many
+points, as in the report: they would squeeze the others into a line."""
+
+LONG_LABEL = 60
+"""Letters of a run's name."""
 
 
 def front(data: FrontData, ax: "Axes | None" = None) -> "Axes":
@@ -31,13 +42,16 @@ def front(data: FrontData, ax: "Axes | None" = None) -> "Axes":
         The axes, whose figure can be saved.
     """
     ax = ax or new_axes()
-    ax.scatter(
-        data.dominated_saved_pct, data.dominated_lost_points, s=9, color=DOMINATED_COLOR, linewidths=0,
-        label=f"dominated ({len(data.dominated_saved_pct)}), search images",
-    )  # fmt: skip
+    if len(data.dominated_saved_pct):
+        ax.scatter(
+            data.dominated_saved_pct, data.dominated_lost_points, s=9, color=DOMINATED_COLOR, linewidths=0,
+            label=f"dominated ({len(data.dominated_saved_pct)}), search images",
+        )  # fmt: skip
     points = ~data.is_exact
-    _errorbar(ax, data, points, color=FRONT_COLOR, marker="o", label="front, report images, 95 % interval")
-    _errorbar(ax, data, data.is_exact, color=EXACT_COLOR, marker="D", label="exact network")
+    if points.any():
+        _errorbar(ax, data, points, color=FRONT_COLOR, marker="o", label="front, report images, 95 % interval")
+    exact = "exact network" if points.any() else "exact network, report images, 95 % interval"
+    _errorbar(ax, data, data.is_exact, color=EXACT_COLOR, marker="D", label=exact)
     ax.axhline(0, color="0.4", linewidth=0.8, linestyle=":")
     ax.set_ylim(*_loss_limits(data))
     name_loss_axes(ax)
@@ -63,8 +77,9 @@ def _errorbar(ax: "Axes", data: FrontData, chosen: np.ndarray, *, color: str, ma
 
 def _loss_limits(data: FrontData) -> tuple[float, float]:
     low, high = float(data.lost_low.min()), float(data.lost_high.max())
-    margin = 0.05 * max(high - low, 1e-3)
-    return low - margin, low + LOSS_MARGIN * (high - low) + margin
+    end = min(low + LOSS_MARGIN * (high - low), SHOWN_LOST_POINTS)
+    margin = 0.05 * max(end - low, 1e-3)
+    return low - margin, end + margin
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +126,7 @@ def fronts(data: FrontsPicture, ax: "Axes | None" = None) -> "Axes":
         runs = "" if n_runs == 1 else f" ({n_runs} runs)"
         if each.group not in seen:  # an entry of the legend, as strong as its name
             ax.plot([], [], color=look.color, linestyle=look.dash, marker=look.marker, markersize=4, linewidth=1,
-                    label=f"{each.label}{runs}")  # fmt: skip
+                    label=f"{written_name(each.label, LONG_LABEL)}{runs}")  # fmt: skip
         seen.add(each.group)
         alpha = 1.0 if n_runs == 1 else max(0.3, 1 / np.sqrt(n_runs))
         ax.plot(line[:, 0], line[:, 1], color=look.color, linestyle=look.dash, linewidth=0.9, alpha=alpha)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from dse.reporting.pictures.canvas import CHARACTER_INCHES, name_layers, new_axes
+from dse.reporting.pictures.canvas import name_layers, names_inches, new_axes
 from dse.reporting.run_data import LayersData
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def layers(data: LayersData, ax: "Axes | None" = None) -> "Axes":
         interpolation="nearest",
     )  # fmt: skip
     name_layers(ax.yaxis, data.layers, length_inches=ax.figure.get_figheight() - 1.1)
-    names = CHARACTER_INCHES * max(len(name) for name in data.layers)
-    room = max(2, int((ax.figure.get_figwidth() - names - 0.8) / TICK_INCHES))
+    room = max(2, int((ax.figure.get_figwidth() - names_inches(data.layers) - 0.8) / TICK_INCHES))
     shown = np.unique(np.linspace(0, n_points - 1, min(n_points, room, MAX_TICKS)).round().astype(int))
     ax.set_xticks(shown, [_tick(data, column) for column in shown])
     ax.set_xlabel("points of the front: energy saved (%)\nand accuracy lost (percentage points)")

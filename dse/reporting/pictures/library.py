@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dse.errors import RunError
-from dse.reporting.pictures.canvas import add_grid, name_points, new_axes
+from dse.reporting.pictures.canvas import add_grid, decade_below, name_points, new_axes
 from dse.reporting.pictures.style import FRONT_COLOR
 from dse.reporting.run_data import LibraryData
 
@@ -41,20 +41,22 @@ def library(data: LibraryData, ax: "Axes | None" = None) -> "Axes":
     ax = ax or new_axes()
     unused, exact = known & ~data.is_used & ~data.is_exact, known & data.is_exact
     used = known & data.is_used & ~data.is_exact
-    ax.scatter(
-        data.energy_rel[unused], data.mae_pct[unused], s=14, facecolors="none", edgecolors="0.45", linewidths=0.7,
-        label="not used",
-    )  # fmt: skip
+    if unused.any():
+        ax.scatter(
+            data.energy_rel[unused], data.mae_pct[unused], s=14, facecolors="none", edgecolors="0.45", linewidths=0.7,
+            label="not used",
+        )  # fmt: skip
     sizes = 14 + 90 * data.n_uses / max(1, int(data.n_uses.max(initial=0)))
-    ax.scatter(
-        data.energy_rel[used], data.mae_pct[used], s=sizes[used], color=FRONT_COLOR, alpha=0.75, linewidths=0,
-        label="used on the front (larger: more often)",
-    )  # fmt: skip
+    if used.any():
+        ax.scatter(
+            data.energy_rel[used], data.mae_pct[used], s=sizes[used], color=FRONT_COLOR, alpha=0.75, linewidths=0,
+            label="used on the front (larger: more often)",
+        )  # fmt: skip
     ax.scatter(data.energy_rel[exact], data.mae_pct[exact], s=22, color="black", marker="D", label="exact")
     positive = data.mae_pct[known & (data.mae_pct > 0)]
     if len(positive):
-        ax.set_yscale("symlog", linthresh=float(positive.min()), linscale=0.8)
-        ax.set_ylim(-0.3 * float(positive.min()), 2.5 * float(positive.max()))
+        ax.set_yscale("symlog", linthresh=decade_below(positive), linscale=0.8)
+        ax.set_ylim(-0.3 * decade_below(positive), 2.5 * float(positive.max()))
     ax.set_xlim(-0.04 * float(data.energy_rel[known].max()), 1.06 * float(data.energy_rel[known].max()))
     _name_most_used(data, used, ax)
     ax.set_xlabel("energy of a multiplication (exact = 1)")
@@ -70,7 +72,9 @@ def _name_most_used(data: LibraryData, used: np.ndarray, ax: "Axes") -> None:
     """The more often used, the sooner named; later names that would lie on earlier ones are left out."""
     order = np.argsort(-data.n_uses, kind="stable")
     chosen = [i for i in order if used[i]][:N_NAMED]
-    name_points(ax, np.column_stack([data.energy_rel, data.mae_pct])[chosen], [data.names[i] for i in chosen])
+    points = np.column_stack([data.energy_rel, data.mae_pct])
+    others = np.setdiff1d(np.flatnonzero(np.isfinite(data.mae_pct)), chosen)
+    name_points(ax, points[chosen], [data.names[i] for i in chosen], others=points[others])
 
 
 def library_table(data: LibraryData) -> pd.DataFrame:

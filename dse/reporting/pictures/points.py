@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.reporting.data import PointsData
-from dse.reporting.pictures.canvas import add_grid, name_loss_axes, new_axes, png_bytes
+from dse.reporting.pictures.canvas import add_grid, name_loss_axes, new_axes, png_bytes, written_name
 from dse.reporting.pictures.front import front
 from dse.reporting.pictures.style import POINTS_COLOR
 
@@ -39,8 +39,9 @@ def points(data: PointsData, ax: "Axes | None" = None) -> "Axes":
         top = min(top, float(data.front.lost_low.min()))
     bottom = max(1.05 * lowest, min(bottom, max(ZOOM * lowest, 4.0)))  # the rest of the front would squeeze them
     ax.set_ylim(bottom, top - 0.06 * (bottom - top))
+    names = ", ".join(map(written_name, data.names))
     missing = "" if data.front is not None else "; the run has no front yet"
-    ax.set_title(f"{data.title}{missing}\n{len(data.names)} multipliers: {', '.join(data.names)}", fontsize="medium")
+    ax.set_title(f"{data.title}{missing}\n{len(data.names)} multipliers: {names}", fontsize="medium")
     ax.legend(loc="best", fontsize="small", framealpha=0.9)
     return ax
 

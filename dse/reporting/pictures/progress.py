@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dse.reporting.pictures.canvas import add_grid, new_axes
+from dse.reporting.pictures.canvas import add_grid, new_axes, written_name
 from dse.reporting.pictures.style import looks
 from dse.reporting.run_data import ProgressData
 
@@ -24,6 +24,10 @@ _LABELS = {
     "images": "simulated images",
     "time": "time of the search (s)",
 }
+
+
+FEW_MARKS, LONG_LABEL = 8, 60
+"""Steps that are all marked, of more only some; letters of a group's name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +90,8 @@ def progress(data: ProgressPicture, ax: "Axes | None" = None) -> "Axes":
     for group, look in zip(data.groups, looks(len(data.groups)), strict=True):
         ax.plot(
             group.spent, group.median, color=look.color, linestyle=look.dash, marker=look.marker, markersize=3.5,
-            markevery=0.12, linewidth=1.2, drawstyle="steps-post", label=_label(group),
+            markevery=None if len(group.spent) <= FEW_MARKS else 0.12, linewidth=1.2, drawstyle="steps-post",
+            label=_label(group),
         )  # fmt: skip
         if group.n_runs > 1:
             ax.fill_between(group.spent, group.low, group.high, step="post", color=look.color, alpha=0.18, linewidth=0)
@@ -104,7 +109,8 @@ _MEDIAN = "\nmedian over runs; shaded: quartiles"
 
 
 def _label(group: ProgressGroup) -> str:
-    return group.label if group.n_runs == 1 else f"{group.label} ({group.n_runs} runs)"
+    label = written_name(group.label, LONG_LABEL)
+    return label if group.n_runs == 1 else f"{label} ({group.n_runs} runs)"
 
 
 def progress_table(data: ProgressPicture) -> pd.DataFrame:

@@ -8,12 +8,17 @@ Widths are those of the columns of IEEE and ACM journals. Text is set at its fin
 widths, so include pictures without scaling them.
 """
 
+import logging
+import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dse.errors import ConfigError, unknown_name
+
+_log = logging.getLogger("dse")
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 SKY_BLUE, ORANGE, BLACK = "#56b4e9", "#e69f00", "#000000"
@@ -83,6 +88,26 @@ def styled(style: str = "paper") -> Iterator[None]:
         if style not in STYLES:
             _use_style_sheet(style)
         yield
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """What matplotlib warns of while it draws is logged in a line, once, and by what helps; other warnings pass."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    texts = [str(each.message) for each in caught]
+    signs = "".join(dict.fromkeys(chr(int(text.split()[1])) for text in texts if _GLYPH.match(text)))
+    if signs:
+        _log.warning("the font has no %s: boxes are drawn instead. Another one is set by --style FILE.mplstyle", signs)
+    if any(_LAYOUT in text for text in texts):
+        _log.warning("the picture is too small for what stands around it: ask for more --width or --height")
+    for each, text in zip(caught, texts, strict=True):
+        if not _GLYPH.match(text) and _LAYOUT not in text:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+
+
+_GLYPH, _LAYOUT = re.compile(r"Glyph \d+ .*missing from"), "constrained_layout not applied"
 
 
 def _use_style_sheet(style: str) -> None:

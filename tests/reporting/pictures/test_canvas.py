@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from dse.errors import ConfigError
-from dse.reporting.pictures.canvas import FORMATS, format_of, name_layers, name_points, new_axes, picture_bytes
+from dse.reporting.pictures.canvas import (
+    FORMATS,
+    MOST_LETTERS,
+    format_of,
+    name_layers,
+    name_points,
+    new_axes,
+    picture_bytes,
+)
 from dse.reporting.pictures.style import styled
 
 
@@ -67,3 +75,23 @@ def test_names_do_not_lie_on_each_other():
     assert [text.get_text() for text in ax.texts] == ["name0", "name1", "name2", "name3", "edge"]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert boxes[-1].x1 < ax.get_window_extent().x1
+
+
+def test_names_do_not_lie_on_marks_without_a_name():
+    others = np.array([[0.5 + step, 0.5 + up] for step in (0.1, -0.1) for up in (0.1, 0.0, -0.1)])
+    for obstacles, n_named in ((None, 1), (others, 0)):
+        ax = new_axes((3.5, 2.5))
+        ax.set(xlim=(0, 1), ylim=(0, 1))
+        name_points(ax, np.array([[0.5, 0.5]]), ["a name as wide"], others=obstacles)
+        assert len(ax.texts) == n_named
+
+
+def test_names_from_outside_are_short_and_no_formulas():
+    ax = new_axes((3.5, 2.5))
+    name_layers(ax.yaxis, ["n" * 300, "$\\frac{$", "a"], length_inches=2.0)
+    picture_bytes(ax.figure, "png")  # a formula that cannot be read would fail
+    shown = [text.get_text() for text in ax.get_yticklabels()]
+    assert len(shown[0]) == MOST_LETTERS
+    assert "…" in shown[0]
+    assert shown[2] == "a"
+    assert ax.get_position().width > 0.4

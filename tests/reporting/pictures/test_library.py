@@ -48,3 +48,15 @@ def test_unfinished_runs_and_exact_libraries(data):
 
 def test_table(data):
     assert library_table(data)["n_uses"].sum() == data.n_uses.sum()
+
+
+def test_the_legend_names_what_is_drawn(data):
+    begun = replace(data, n_points=0, n_uses=np.zeros(12, dtype=np.int64), is_used=np.zeros(12, dtype=bool))
+    assert [text.get_text() for text in library(begun).get_legend().get_texts()] == ["not used", "exact"]
+
+
+def test_the_linear_part_of_the_scale_has_no_ticks_but_its_ends(data):
+    ax = library(data)
+    smallest = data.mae_pct[data.mae_pct > 0].min()
+    ticks = [tick for tick in ax.get_yticks() if 0 < tick < smallest]
+    assert len(ticks) <= 1

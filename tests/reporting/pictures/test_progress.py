@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dse.reporting.pictures.progress import ProgressPicture, progress, progress_group, progress_table
+from dse.reporting.pictures.progress import LONG_LABEL, ProgressPicture, progress, progress_group, progress_table
 from dse.reporting.run_data import ProgressData
 
 
@@ -51,3 +51,11 @@ def test_picture_and_table(picture):
     assert progress(ProgressPicture("net", "images", picture.groups[1:]), where) is where
     assert where.get_legend() is None
     assert where.get_xlabel() == "simulated images"
+
+
+def test_the_only_generation_of_a_run_is_a_mark():
+    one = ProgressPicture("net", "evaluations", (progress_group("$a$" * 50, [run_of([10], [0.5])]),))
+    line = progress(one).lines[0]
+    assert line.get_marker() == "o"
+    assert line.get_markevery() is None
+    assert len(line.get_label().replace("\\", "")) == LONG_LABEL

@@ -135,3 +135,37 @@ def test_fine_tuned_points_are_at_the_end_of_arrows():
     assert len(ax.get_legend().get_texts()) == 3
     where = Figure().add_subplot()
     assert finetuned(data, where) is where
+
+
+def test_collapsed_points_of_a_front_are_cut_off(data):
+    lost = np.array([88.0, 1.0, 0.0])
+    collapsed = replace(data, accuracy_lost_points=lost, lost_low=lost - 1, lost_high=lost + 1)
+    assert 15 <= front(collapsed).get_ylim()[0] < 17
+
+
+def test_a_front_of_the_exact_network_alone_has_one_entry(data):
+    alone = {name: getattr(data, name)[2:] for name in FRONT_COLUMNS}
+    ax = front(replace(data, **alone, dominated_saved_pct=np.empty(0), dominated_lost_points=np.empty(0)))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["exact network, report images, 95 % interval"]
+
+
+FRONT_COLUMNS = ("energy_saved_pct", "accuracy_lost_points", "lost_low", "lost_high", "is_exact")
+
+
+def test_small_tolerances_are_seen_beside_large_ones(tolerance_data):
+    assert tolerances(tolerance_data).axes[0].get_yscale() == "linear"
+    wide = replace(tolerance_data, sigma=np.array([[0.001, 0.2, 0.0], [0.3, 0.5, 0.1]]))
+    for panel in tolerances(wide).axes:
+        assert panel.get_yscale() == "symlog"
+        bottom, top = panel.transData.transform([[0, 0], [0, 0.001]])[:, 1]
+        assert top - bottom > 0.05 * panel.bbox.height
+    long = replace(tolerance_data, layers=("a", "b", "n" * 300))
+    assert tolerances(long).get_figheight() > tolerances(tolerance_data).get_figheight()
+
+
+def test_predictions_that_nothing_is_known_of_say_so():
+    points = np.array([0.0, 1.0])
+    few = PredictionData("net", points, points, points, points >= 0, np.nan, np.nan, 100)
+    ax = predictions(few)
+    assert ax.get_title() == "net\ntoo few designs to judge by"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["before anything was measured"]
