@@ -124,7 +124,16 @@ def _checked(path: Path) -> Path:
 
     if path.is_dir():
         raise RunError(f"{path} is a directory: expected the name of a file, as --out {path / REPORT}")
-    if path.exists() and GENERATOR.encode() not in path.read_bytes()[:4000]:
+    try:
+        with path.open("rb") as file:
+            is_ours = GENERATOR.encode() in file.read(4000)
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be read ({error}), it may be no report of dse: choose another with --out"
+        ) from None
+    if not is_ours:
         raise RunError(f"{path} is no report of dse, and would be lost: choose another file with --out")
     return path
 

@@ -265,8 +265,8 @@ def read_tolerances(wanted: Wanted) -> ToleranceData:
     """
     from dse.runs.tolerance_sweep import SweepDirectory
 
-    path = Path(wanted.paths[0])
-    if len(wanted.paths) == 1 and mark_of(path) == SWEEP_FILE:
+    if len(wanted.paths) == 1 and mark_of(Path(wanted.paths[0])) == SWEEP_FILE:
+        path = Path(wanted.paths[0])
         found, config = SweepDirectory(path).read(), load_config(path / SWEEP_FILE)
         if not found:
             raise RunError(f"{path} has no tolerances that are finished: repeat its `dse tolerances` command")

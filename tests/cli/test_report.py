@@ -64,6 +64,8 @@ def test_only_reports_are_overwritten(run, command, light):
     assert "mine.html is no report of dse, and would be lost: choose another file with --out" in err
     assert Path("mine.html").read_text() == "<p>my own page</p>"
     assert "is a directory: expected the name of a file" in command("one", "--out", "one")[1]
+    Path("loop.html").symlink_to("loop.html")
+    assert "loop.html cannot be read" in command("one", "--out", "loop.html")[1]
 
 
 def test_what_cannot_be_reported_is_said(run, command, light):

@@ -74,6 +74,12 @@ def test_kinds_of_one_run_refuse_several(folder, kind):
         make_drawing(kind, Wanted((folder,)))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_runs_at_all_are_told(kind):
+    with pytest.raises(RunError, match="no runs are given|: 0 are given"):
+        make_drawing(kind, Wanted(()))
+
+
 def test_unknown_kinds_are_told(folder):
     with pytest.raises(ConfigError, match="unknown kind 'fronts': did you mean 'front'"):
         make_drawing("fronts", Wanted((folder,)))

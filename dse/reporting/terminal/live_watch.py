@@ -1,6 +1,6 @@
 """A search at a terminal as a picture that grows: `dse explore --live`; see `live_view` for what is drawn.
 
-A thread of rich draws at most `REFRESHES_A_SECOND` times a second, in about a millisecond; the search itself only hands
+A thread of rich draws at most `REFRESHES_A_SECOND` times a second, in a few milliseconds; the search itself only hands
 over numbers, once a generation and a batch.
 """
 
