@@ -65,7 +65,7 @@ def sweep(
     from dse.runs.sweep_execution import SilentRuns, run_locally
 
     slurm = slurm_options(
-        cluster, partition=partition, walltime=walltime, memory=memory, cpus=cpus, parallelism=parallelism
+        cluster, jobs=jobs, partition=partition, walltime=walltime, memory=memory, cpus=cpus, parallelism=parallelism
     )
     plan, folder = _planned(sweep_file, out)
     names, watch = [run.name for run in plan.runs], watch or SilentRuns()
@@ -81,6 +81,7 @@ def sweep(
 def slurm_options(
     cluster: str | None,
     *,
+    jobs: int = 1,
     partition: str | None = None,
     walltime: str | None = None,
     memory: str | None = None,
@@ -90,8 +91,9 @@ def slurm_options(
     """What the arguments of `sweep` ask a cluster for; None: they ask for none.
 
     Raises:
-        ConfigError: an unknown cluster, a value that makes no sense, or one without a cluster.
+        ConfigError: an unknown cluster, a value that makes no sense, or one of a cluster without it or the reverse.
     """
+    from dse.runs.sweep_execution import check_jobs
     from dse.runs.sweep_slurm import SlurmOptions
 
     options = {
@@ -104,6 +106,12 @@ def slurm_options(
         raise ConfigError(
             f"--cluster {cluster}: expected slurm. Other batch systems: dse explore --cluster, run by run"
         )
+    check_jobs(jobs)
+    if cluster is not None and jobs > 1:
+        raise ConfigError(
+            f"--jobs {jobs} is for runs on this machine: leave it out, and say with --parallelism how many may go on "
+            f"at a time on {cluster}"
+        )
     return None if cluster is None else SlurmOptions(**given)
 
 
@@ -111,11 +119,12 @@ def _submit(folder: "SweepFolder", names: list[str], slurm: "SlurmOptions", watc
     """One array of the runs that are neither finished nor under way."""
     from dse.runs.sweep_slurm import submit, to_submit
 
-    unfinished = [name for name in names if not folder.run(name).is_finished]
+    unfinished = [name for name in names if not folder.is_done(name)]
     chosen = to_submit(folder, unfinished)
     watch.on_start(len(names), len(names) - len(unfinished))
+    submitting = set(chosen)
     for name in unfinished:
-        if name not in chosen:
+        if name not in submitting:
             watch.on_queued(name)
     submitted = submit(folder, chosen, slurm) if chosen else {}
     for name, job in submitted.items():
@@ -154,8 +163,9 @@ def preview(sweep_file: str | Path, *, slurm: "SlurmOptions | None" = None, out:
     else:
         chosen = to_submit(folder, names)
     command = explore_command if slurm is None else task_command
+    tasks = {name: str(number) for number, name in enumerate(chosen)}
     table = {
-        "task": [str(chosen.index(name)) if name in chosen else "" for name in names],
+        "task": [tasks.get(name, "") for name in names],
         "name": names,
         "state": states,
         "command": [shlex.join(command(folder, name)) for name in names],

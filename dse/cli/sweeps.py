@@ -43,7 +43,7 @@ def sweep(
 
     asked = {"partition": partition, "walltime": walltime, "memory": memory, "cpus": cpus, "parallelism": parallelism}
     if dry_run:
-        slurm = api_sweeps.slurm_options(cluster, **asked)
+        slurm = api_sweeps.slurm_options(cluster, jobs=jobs, **asked)
         print_preview(api_sweeps.preview(sweep_file, slurm=slurm, out=out), output_format)
         return
     with terminable("everything measured is kept", at_once=True):
@@ -80,4 +80,4 @@ def collect(
     from dse.api import sweeps as api_sweeps
     from dse.reporting.terminal.sweeps import print_collection
 
-    print_collection(api_sweeps.collect(directory, out=out), output_format, path=out or directory)
+    print_collection(api_sweeps.collect(directory, out=out), output_format, runs=directory, out=out or directory)

@@ -283,7 +283,20 @@ def _make_directory(directory: RunDirectory) -> None:
     path = directory.path
     try:
         path.mkdir(parents=True, exist_ok=True)
-        is_foreign = not directory.is_run and any(path.iterdir())
+    except FileExistsError:
+        pass  # it is a file, which is told next
+    except OSError as error:
+        raise RunError(_unwritable(path, error)) from None
+    refuse_foreign(directory)
+
+
+def refuse_foreign(directory: RunDirectory) -> None:
+    """Raises `RunError` where a path is a file, or a directory with files that no command of ours made."""
+    path = directory.path
+    try:
+        is_foreign = path.exists() and not directory.is_run and any(path.iterdir())
+    except NotADirectoryError:
+        raise RunError(f"{path} is a file: expected a directory, or a new name. Choose another with --out") from None
     except OSError as error:
         raise RunError(_unwritable(path, error)) from None
     if is_foreign:

@@ -150,6 +150,12 @@ def _hold_to(pid: int, cpus: Sequence[int]) -> None:
         os.sched_setaffinity(pid, cpus)
 
 
+def check_jobs(jobs: int) -> None:
+    """Raises `ConfigError` where a number of runs at a time makes no sense."""
+    if jobs < 1:
+        raise ConfigError(f"jobs is {jobs}: expected 1 or more")
+
+
 def run_locally(
     folder: SweepFolder,
     names: Sequence[str],
@@ -170,8 +176,7 @@ def run_locally(
     Raises:
         KeyboardInterrupt: as it came, once all processes have ended.
     """
-    if jobs < 1:
-        raise ConfigError(f"jobs is {jobs}: expected 1 or more")
+    check_jobs(jobs)
     observer = observer or SilentRuns()
     waiting = [name for name in names if not folder.is_done(name)]
     observer.on_start(len(names), len(names) - len(waiting))
@@ -195,7 +200,9 @@ class _Slots:
 
     def fill(self, waiting: Sequence[str]) -> list[str]:
         """Starts runs where there is room; returns those that still wait."""
-        left, n_here = [], 0
+        if len(self.active) >= self._n_slots:
+            return list(waiting)  # thousands of locks need not be looked at ten times a second
+        left = []
         holders = {name: lock_holder(self._folder.run(name).path) for name in waiting}
         here = f" on {socket.gethostname()}"
         n_here = sum(holder is not None and holder.endswith(here) for holder in holders.values())

@@ -21,7 +21,7 @@ import pandas as pd
 from dse.config import RunConfig, load_config, to_toml
 from dse.errors import RunError
 from dse.files import replace_file
-from dse.runs.store import PLAN_FILE, RunDirectory, lock_holder, refuse_other_kinds, write_table
+from dse.runs.store import PLAN_FILE, RunDirectory, lock_holder, refuse_foreign, refuse_other_kinds, write_table
 from dse.runs.sweep_plan import SweepPlan
 
 State = Literal["waiting", "running", "interrupted", "finished", "failed"]
@@ -71,9 +71,11 @@ class SweepFolder:
         """Checks that runs which are there already are those of the plan.
 
         Raises:
-            RunError: the directory is a run itself, or holds a run of the same name with another configuration.
+            RunError: the directory is a file, foreign, or a run itself, or holds a run of the same name with another
+                configuration.
         """
         refuse_other_kinds(self.path, PLAN_FILE)
+        refuse_foreign(RunDirectory(self.path))
         for run in plan.runs:
             if self.run(run.name).resolved.exists():
                 self.run(run.name).check_same(run.config, may_move=True)
@@ -105,8 +107,11 @@ class SweepFolder:
             table = pd.read_csv(self.plan, dtype=str, keep_default_na=False)
         except (ValueError, UnicodeDecodeError) as error:
             raise RunError(f"{self.plan} is damaged ({error}): repeat the `dse sweep` command") from None
-        if "name" not in table or table["name"].map(lambda name: Path(name).name != name or name in RESERVED).any():
-            raise RunError(f"{self.plan} is damaged: expected a column `name` with directories beside it")
+        if "name" not in table or table["name"].duplicated().any() or not table["name"].map(_is_run_name).all():
+            raise RunError(
+                f"{self.plan} is damaged: expected a column `name` with different directories beside it: repeat the "
+                "`dse sweep` command"
+            )
         return table.to_dict("records")
 
     def config(self, name: str) -> RunConfig | None:
@@ -153,6 +158,11 @@ class SweepFolder:
         state = directory_state(self.run(name))
         outcome = self.read_outcome(name) if state in ("interrupted", "waiting") else None
         return "failed" if outcome is not None and outcome.state == "failed" else state
+
+
+def _is_run_name(name: str) -> bool:
+    """Whether a name of a table is that of a directory beside it, as files can hold anything."""
+    return Path(name).name == name and name not in ("", "..", *RESERVED) and "\0" not in name
 
 
 def directory_state(directory: RunDirectory) -> State:

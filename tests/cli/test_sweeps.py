@@ -88,11 +88,15 @@ def test_dry_runs_leave_no_trace(command, tmp_path):
     [
         (["none.toml"], "cannot read sweep file none.toml"),
         (["seeds.toml", "--jobs", "0"], "jobs is 0"),
+        (["seeds.toml", "--jobs", "0", "--dry-run"], "jobs is 0"),
+        (["seeds.toml", "--jobs", "2", "--cluster", "slurm"], "--jobs 2 is for runs on this machine"),
+        (["seeds.toml", "--jobs", "2", "--cluster", "slurm", "--dry-run"], "--jobs 2 is for runs on this machine"),
         (["seeds.toml", "--memory", "2GB"], "--memory is for clusters: add --cluster slurm"),
         (["seeds.toml", "--cluster", "pbs"], "--cluster pbs: expected slurm"),
         (["seeds.toml", "--cluster", "slurm", "--walltime", "soon"], "walltime 'soon'"),
         (["seeds.toml", "--out", "seeds.toml"], "is the sweep file itself"),
         (["seeds.toml", "--out", "."], "is not empty and holds no run"),
+        (["seeds.toml", "--out", ".", "--dry-run"], "is not empty and holds no run"),
     ],
 )
 def test_refusals_are_one_line(command, options, message):
@@ -151,6 +155,9 @@ def test_collect(command, finished, tmp_path):
     for name in ("collected.csv", "statistics.csv", "attainment.csv"):
         assert len(pd.read_csv(finished / name))
     assert (finished / "attainment.png").read_bytes().startswith(b"\x89PNG")
+    code, _, err = command("collect", "runs/seeds", "--out", "else")
+    assert "see `dse status runs/seeds`" in err
+    assert "all points in else/collected.csv" in err
     code, out, _ = command("collect", "runs/seeds", "--format", "csv", "--out", "else")
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(out)), pd.read_csv(tmp_path / "else" / "statistics.csv"))
     found = dse.collect(finished)

@@ -56,7 +56,7 @@ def test_foreign_directory_is_refused_and_untouched(directory):
 def test_path_that_is_a_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("x")
-    with pytest.raises(RunError, match="cannot write to run directory"), RunLock(RunDirectory(path)):
+    with pytest.raises(RunError, match="is a file: expected a directory"), RunLock(RunDirectory(path)):
         pass
 
 

@@ -74,6 +74,14 @@ def test_one_after_another(folder):
     assert again.events == [("start", 3, 3)]
 
 
+def test_locks_of_waiting_runs_are_looked_at_where_one_could_begin(folder, monkeypatch):
+    monkeypatch.setattr(sweep_execution, "POLL_S", 0.001)
+    looked = []
+    monkeypatch.setattr(sweep_execution, "lock_holder", lambda path: looked.append(path.name))
+    run_locally(folder, NAMES, command=doing(FINISH, FINISH, FINISH))
+    assert looked == [*NAMES, *NAMES[1:], *NAMES[2:]]
+
+
 def test_a_run_that_fails_does_not_stop_the_others_and_is_tried_again(folder):
     log = Log()
     run_locally(folder, NAMES, jobs=2, command=doing(FAIL, DIE, FINISH), observer=log)

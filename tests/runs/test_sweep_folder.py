@@ -83,7 +83,11 @@ def test_a_damaged_outcome_is_unknown(folder, text):
     assert folder.read_outcome(FIRST.name) is None
 
 
-@pytest.mark.parametrize("text", ["", "nome\na\n", "name\n../x\n", "name\nlogs\n", 'name\n"a\n'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "nome\na\n", "name\n../x\n", "name\n..\n", "name\n.\n", 'name\n""\n', 'name\n"a\0b"\n', "name\na\na\n",
+     "name\nlogs\n", 'name\n"a\n'],
+)  # fmt: skip
 def test_a_damaged_plan_is_refused(folder, text):
     folder.plan.write_text(text)
     with pytest.raises(RunError, match="is damaged"):
@@ -104,6 +108,14 @@ def test_directories_are_not_mixed(folder, tmp_path):
     run.claim(FIRST.config)
     with pytest.raises(RunError, match="holds a run of `dse explore`"):
         SweepFolder(run.path).check(PLAN)
+
+
+def test_foreign_directories_and_files_are_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(RunError, match="is not empty and holds no run"):
+        SweepFolder(tmp_path).check(PLAN)
+    with pytest.raises(RunError, match=r"thesis.tex is a file: expected a directory"):
+        SweepFolder(tmp_path / "thesis.tex").check(PLAN)
 
 
 def test_a_sweep_copied_without_its_lock_is_still_one(folder):

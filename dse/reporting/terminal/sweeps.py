@@ -97,8 +97,8 @@ def _of(n_done: float, n_most: float) -> str:
     return f"{n_done:.0f}" if math.isnan(n_most) else f"{n_done:.0f} / {n_most:.0f}"
 
 
-def print_collection(found: Collection, output_format: Format, *, path: Path) -> None:
-    """Median and quartiles of each group, and where the files are; json and csv have every statistic."""
+def print_collection(found: Collection, output_format: Format, *, runs: Path, out: Path) -> None:
+    """Median and quartiles of each group of the runs in a folder, and where the files are; json and csv have all."""
     if output_format != "table":
         print_table(found.statistics, output_format)
         return
@@ -110,12 +110,12 @@ def print_collection(found: Collection, output_format: Format, *, path: Path) ->
         columns[title] = median_and_quartiles(statistics, figure, ".1f")
     columns["evaluations"] = median_and_quartiles(statistics, "evaluations", ".0f")
     columns["time (s)"] = median_and_quartiles(statistics, "time_s", ".0f")
-    title = f"{path}: median (quartiles) of {len(found.runs)} runs, {len(found.fronts)} points"
+    title = f"{runs}: median (quartiles) of {len(found.runs)} runs, {len(found.fronts)} points"
     print_table(pd.DataFrame(columns), "table", title=title)
     if found.has_memory:
         print_note("hypervolume: of energy, accuracy and memory; memory saved: relative to int8 without pruning")
     for note in memory_is_left_out(found):
         print_note(note)
     if found.n_unfinished:
-        print_note(f"{found.n_unfinished} runs are not finished and left out: see `dse status {path}`")
-    print_note(f"all points in {path / 'collected.csv'}; statistics.csv, attainment.csv and attainment.png beside it")
+        print_note(f"{found.n_unfinished} runs are not finished and left out: see `dse status {runs}`")
+    print_note(f"all points in {out / 'collected.csv'}; statistics.csv, attainment.csv and attainment.png beside it")
