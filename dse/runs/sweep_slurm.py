@@ -5,8 +5,8 @@ words that were written here, and nothing that a user gave as a file. A job that
 put into the queue again by submitit, and continues its run.
 """
 
-import getpass
 import json
+import os
 import re
 import shlex
 import shutil
@@ -23,6 +23,9 @@ from dse.runs.sweep_folder import SweepFolder
 
 MAX_TIMEOUTS = 20
 """How often a job may run out of time and be queued again; after that, the sweep's command does it."""
+
+ANSWER_S = 60.0
+"""How long SLURM may take to tell its queue."""
 
 SIGNAL_DELAY_S = 90
 """Before the end of its time a job is told, to finish what it is measuring."""
@@ -48,8 +51,8 @@ class SlurmOptions:
 
     def __post_init__(self) -> None:
         minutes_of(self.walltime)
-        if not re.fullmatch(r"[0-9]+ ?[KMGT]?B?", self.memory):
-            raise ConfigError(f"memory {self.memory!r}: expected a size as 4GB or 800MB")
+        if not re.fullmatch(r"0*[1-9][0-9]* ?[KMGT]?B?", self.memory):
+            raise ConfigError(f"memory {self.memory!r}: expected a size above zero, as 4GB or 800MB")
         for name in ("cpus", "parallelism"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected 1 or more")
@@ -86,12 +89,21 @@ def task_command(folder: SweepFolder, name: str) -> list[str]:
 
 
 def batch_script(folder: SweepFolder, n_runs: int, options: SlurmOptions) -> str:
-    """The script that `submit` gives to sbatch for so many runs, but writes nothing. Text from a pure function."""
-    slurm = _submitit().slurm.slurm
+    """The script that `submit` gives to sbatch for so many runs, but writes nothing. Text from a pure function.
+
+    Raises:
+        ConfigError: submitit has that function no more.
+        MissingDependencyError: submitit is not installed.
+    """
+    make_text = getattr(_submitit().slurm.slurm, "_make_sbatch_string", None)  # no public one, without submitting
+    if make_text is None:
+        raise ConfigError(
+            "this version of submitit does not tell its script: install submitit 1.5, or leave --dry-run out to submit"
+        )
     job_folder = folder.job_files.resolve()
     command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(job_folder))}"
     count = {"map_count": n_runs} if n_runs > 1 else {}
-    return slurm._make_sbatch_string(command=command, folder=job_folder, **options.parameters(), **count)
+    return make_text(command=command, folder=job_folder, **options.parameters(), **count)
 
 
 def submit(folder: SweepFolder, names: Sequence[str], options: SlurmOptions) -> dict[str, str]:
@@ -141,24 +153,38 @@ def read_jobs(folder: SweepFolder) -> dict[str, str]:
 
 
 def to_submit(folder: SweepFolder, names: Sequence[str]) -> list[str]:
-    """Those of some runs that are neither done, nor running, nor in SLURM's queue."""
-    jobs, queue = read_jobs(folder), queued_jobs()
+    """Those of some runs that are neither done, nor running, nor in SLURM's queue.
+
+    Raises:
+        RunError: some were submitted before, and SLURM does not tell whether they are in its queue.
+    """
+    jobs = read_jobs(folder)
+    queue = queued_jobs() if any(name in jobs for name in names) else frozenset()
     return [
         name
         for name in names
-        if not folder.is_done(name)
-        and lock_holder(folder.run(name).path) is None
-        and jobs.get(name) not in queue
+        if not folder.is_done(name) and lock_holder(folder.run(name).path) is None and jobs.get(name) not in queue
     ]
 
 
 def queued_jobs() -> frozenset[str]:
-    """The user's jobs that SLURM holds, as `123` or `123_4`; none where it does not answer."""
-    command = ["squeue", f"--user={getpass.getuser()}", "--noheader", "--array", "--format=%i"]
+    """The user's jobs that SLURM holds, as `123` or `123_4`; none where there is no SLURM.
+
+    Raises:
+        RunError: SLURM does not answer.
+    """
+    # A number, as users of containers may have no name.
+    command = ["squeue", f"--user={os.getuid()}", "--noheader", "--array", "--format=%i"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=True).stdout
+    except FileNotFoundError:
         return frozenset()
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", None) or "").strip().splitlines() or [str(error)]
+        raise RunError(
+            f"SLURM does not tell which jobs are in its queue ({said[-1]}), and runs that are there must not be "
+            "submitted twice. Repeat the command when `squeue` answers"
+        ) from None
     return frozenset(answer.split())
 
 

@@ -135,8 +135,37 @@ def test_what_is_there_or_queued_is_not_submitted_again(folder, programs):
     folder.run("seed_1").front.write_text("point")
     with RunLock(folder.run("seed_2")):
         assert to_submit(folder, NAMES) == []
-    programs(squeue="#!/bin/sh\nexit 1\n")
-    assert to_submit(folder, NAMES) == ["seed_0", "seed_2"]
+
+
+def test_nothing_is_submitted_twice_where_slurm_does_not_answer(folder, programs):
+    programs(squeue="#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2\nexit 1\n")
+    assert to_submit(folder, NAMES) == NAMES  # none was submitted before
+    folder.jobs.write_text(json.dumps({"seed_0": "41_0"}))
+    with pytest.raises(RunError, match=r"its queue \(slurm_load_jobs error: .* `squeue` answers"):
+        to_submit(folder, NAMES)
+
+
+def test_users_without_a_name_have_a_queue(programs, monkeypatch):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 987654)
+    programs(squeue='#!/bin/sh\necho "$1"\n')
+    assert queued_jobs() == {"--user=987654"}
+
+
+def test_without_slurm_there_is_no_queue(folder, monkeypatch):
+    folder.jobs.write_text(json.dumps({"seed_0": "41_0"}))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert to_submit(folder, NAMES) == NAMES
+
+
+def test_another_submitit_may_not_tell_its_script(folder, monkeypatch):
+    pytest.importorskip("submitit")
+    from submitit.slurm import slurm
+
+    monkeypatch.delattr(slurm, "_make_sbatch_string")
+    with pytest.raises(ConfigError, match="leave --dry-run out"):
+        batch_script(folder, 1, SlurmOptions())
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "3"])
@@ -165,8 +194,9 @@ def test_refusals(folder, programs, monkeypatch):
     [
         ({"walltime": "soon"}, "walltime 'soon': expected hours"),
         ({"walltime": "00:00:00"}, "expected hours"),
-        ({"memory": "much"}, "expected a size as 4GB"),
-        ({"memory": "4GB; rm"}, "expected a size as 4GB"),
+        ({"memory": "much"}, "expected a size above zero, as 4GB"),
+        ({"memory": "4GB; rm"}, "expected a size above zero, as 4GB"),
+        ({"memory": "0GB"}, "expected a size above zero"),
         ({"cpus": 0}, "cpus is 0"),
         ({"parallelism": -1}, "parallelism is -1"),
         ({"partition": "a b"}, "expected a name"),
