@@ -34,6 +34,9 @@ MAX_RUNS = 10_000
 MAX_LABEL = 60
 """Characters of a value in the name of a run; of a longer one its end, and a digest."""
 
+MAX_NAME_BYTES = 237
+"""Of a run: file systems take 255, and the temporary name of `run_files/NAME.toml` is longer."""
+
 TAKEN = ("name", "run", "state", "point", "evaluations", "hypervolume", "accuracy", "assignment", "message", "share")
 """Columns of tables, after which no axis can be called."""
 
@@ -238,8 +241,21 @@ def label_of(value: Any) -> str:
     text = ",".join(part if isinstance(part, str) else json.dumps(part, default=str) for part in parts)
     label = re.sub(r"[^\w.]+", "_", text).strip("_.") or "none"
     if len(label) > MAX_LABEL:
-        label = f"{label[-MAX_LABEL + 9 :]}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        label = f"{label[-MAX_LABEL + 9 :]}_{_digest(text)}"
     return label
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _fitting(name: str) -> str:
+    """The name of a run as file systems take it: its end, and a digest, where it is too long."""
+    encoded = name.encode()
+    if len(encoded) <= MAX_NAME_BYTES:
+        return name
+    end = encoded[-(MAX_NAME_BYTES - 9) :].decode(errors="ignore")
+    return f"{_digest(name)}_{end}"
 
 
 def _planned(axes: Sequence[Axis], choices: Sequence[Choice], common: Mapping[str, Any], source: str) -> PlannedRun:
@@ -248,7 +264,7 @@ def _planned(axes: Sequence[Axis], choices: Sequence[Choice], common: Mapping[st
         values |= choice.values
     labels = {axis.name: choice.label for axis, choice in zip(axes, choices, strict=True)}
     name = "-".join(f"{axis.name}_{choice.label}" for axis, choice in zip(axes, choices, strict=True))
-    return PlannedRun(name, labels, _config(values, source))
+    return PlannedRun(_fitting(name), labels, _config(values, source))
 
 
 def _check_distinct(runs: Sequence[PlannedRun], source: str) -> None:

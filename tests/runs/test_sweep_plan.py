@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.errors import ConfigError, DseError
+from dse.files import replace_file
 from dse.runs.sweep_plan import MAX_LABEL, label_of, load_plan, parse_plan
 
 SWEEP = """
@@ -172,3 +173,13 @@ def test_any_tables_give_a_plan_or_our_error(tables, axes):
 def test_hostile_texts_are_refused(text):
     with pytest.raises(ConfigError):
         parse_plan(text)
+
+
+def test_names_fit_into_file_systems(tmp_path):
+    long = ", ".join(f'{{name = "{"長" * 60}{n}", search.generations = {n + 1}}}' for n in range(2))
+    other = f'{{name = "{"語" * 60}", search.population_size = 6}}'
+    runs = parse_plan(f"[sweep]\nsearch.seed = [0, 1]\nlong = [{long}]\nother = [{other}]").runs
+    assert len({run.name for run in runs}) == 4
+    for run in runs:
+        assert run.name.endswith(f"-seed_{run.labels['seed']}")
+        replace_file(tmp_path / "run_files" / f"{run.name}.toml", "")
