@@ -7,6 +7,7 @@ dask's own configuration names (`distributed.comm.tls`) are used where there are
 """
 
 import logging
+import shutil
 import sys
 import tempfile
 import time
@@ -37,6 +38,9 @@ POLL_S, TELL_S = 0.5, 60.0
 LOOPBACK = "127.0.0.1"
 QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
 """Batch systems and their classes in dask-jobqueue."""
+
+PROGRAMS = {"slurm": "sbatch", "pbs": "qsub", "lsf": "bsub"}
+"""What submits a job there."""
 
 ON_CLUSTERS = ("cluster", "workers", "partition", "walltime", "memory", "interface")
 """Keys of `[execution]` that say on which cluster."""
@@ -82,6 +86,7 @@ def make_executor(options: ExecutionConfig, threads: int | None) -> Executor:
     if options.cluster.startswith(DASK):
         return _join(options, threads)
     require("dask_jobqueue")
+    _require_program(options.cluster)
     return _start_in_queue(options, threads)
 
 
@@ -94,6 +99,15 @@ def require(package: str) -> None:
             f"clusters need the package {package.replace('_', '-')}, which is not installed: "
             "pip install 'dse[cluster]', here and on all machines of the cluster"
         ) from None
+
+
+def _require_program(name: str) -> None:
+    """Raises where jobs cannot be submitted from this machine."""
+    if shutil.which(PROGRAMS[name]) is None:
+        raise ConfigError(
+            f"there is no `{PROGRAMS[name]}` on this machine: start the search on a node of the {name} cluster that "
+            "may submit jobs, or leave --cluster out to run here"
+        )
 
 
 def _check(options: ExecutionConfig) -> None:

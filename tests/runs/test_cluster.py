@@ -86,6 +86,14 @@ def test_missing_packages_are_told(text, package, monkeypatch):
         make_executor(execution(text), 1)
 
 
+@pytest.mark.parametrize(("name", "program"), [("slurm", "sbatch"), ("pbs", "qsub"), ("lsf", "bsub")])
+def test_jobs_are_submitted_where_that_is_possible(name, program, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ConfigError, match=f"there is no `{program}` on this machine: start the search on a node"):
+        make_executor(execution(f'cluster = "{name}"'), 1)
+
+
 def test_nobody_listens(monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT_S", 0.5)
     with socket.socket() as free:
