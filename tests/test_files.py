@@ -32,3 +32,13 @@ def test_failures_leave_the_old_file_and_no_pieces(tmp_path, monkeypatch, number
         replace_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_an_interrupt_leaves_no_pieces(tmp_path, monkeypatch):
+    def interrupt(fd):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        replace_file(tmp_path / "file", b"new")
+    assert os.listdir(tmp_path) == []
