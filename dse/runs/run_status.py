@@ -94,8 +94,9 @@ def status_table(path: Path) -> pd.DataFrame:
         One row a run: name, the sweep's axes, state (`waiting`, `running`, `interrupted`, `finished` or `failed`),
         evaluations (different designs of the search, on some images at least), evaluations_spent (the same in
         evaluations on all images, as budgets count), evaluations_max (what that may come to; NaN where unknown),
-        hypervolume (of what is measured on all search images; NaN before), last_activity (ISO 8601, local
-        time) and message (why it failed, or cannot be read).
+        hypervolume (of what is measured on all search images, in the two or three objectives of the run; NaN before,
+        and where the memory of designs is not known), last_activity (ISO 8601, local time) and message (why it failed,
+        or cannot be read).
 
     Raises:
         RunError: there are no runs.
@@ -124,7 +125,7 @@ def _standing(run: FoundRun) -> dict[str, Any]:
         "evaluations": len(evaluations),
         "evaluations_spent": spent(evaluations),
         "evaluations_max": float("nan") if config is None else most_evaluations(config),
-        "hypervolume": hypervolume_of(evaluations, _memory_of(run, config)),
+        "hypervolume": _hypervolume(run, config, evaluations),
         "last_activity": _last_activity(run.directory),
         "message": message,
     }
@@ -164,14 +165,15 @@ def hypervolume_of(evaluations: list[Evaluation], memory: RecordedSparsity | Non
     return hypervolume(np.column_stack(columns), reference_point(len(columns)))
 
 
-def _memory_of(run: FoundRun, config: RunConfig | None) -> RecordedSparsity | None:
-    """What its manifest tells, where memory is an objective and something was measured."""
-    if config is None or not has_memory(config) or not run.directory.manifest.exists():
-        return None
+def _hypervolume(run: FoundRun, config: RunConfig | None, evaluations: list[Evaluation]) -> float:
+    """In the objectives of the run; NaN where its manifest does not tell the memory that is one of them."""
+    if config is None or not has_memory(config):
+        return hypervolume_of(evaluations)
     try:
-        return recorded_sparsity(read_manifest(run.directory.manifest))
+        memory = recorded_sparsity(read_manifest(run.directory.manifest))
     except DseError:
-        return None
+        memory = None
+    return float("nan") if memory is None else hypervolume_of(evaluations, memory)
 
 
 def most_evaluations(config: RunConfig) -> float:

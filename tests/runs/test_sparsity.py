@@ -117,6 +117,17 @@ def test_evaluations_and_progress_know_memory(finished):
     assert status_table(finished.path.parent)["hypervolume"].tolist() == pytest.approx([volume])
 
 
+def test_no_hypervolume_of_two_objectives_stands_for_one_of_three(finished, tmp_path):
+    """Where the manifest does not tell sizes."""
+    for name in ("resolved.toml", "evaluations.jsonl", "front.csv", "manifest.json"):
+        (tmp_path / name).write_bytes((finished.path / name).read_bytes())
+    assert not np.isnan(status_table(tmp_path)["hypervolume"].iloc[0])
+    (tmp_path / "manifest.json").write_text("{}")
+    assert np.isnan(status_table(tmp_path)["hypervolume"].iloc[0])
+    (tmp_path / "manifest.json").unlink()
+    assert np.isnan(status_table(tmp_path)["hypervolume"].iloc[0])
+
+
 def test_what_was_measured_is_measured_again_alike(finished):
     prepared = prepare(load_config(None, OPTIONS), Inputs())
     rows = finished.evaluations.query("split == 'search' and n_images == 60").iloc[-3:]
