@@ -3,10 +3,10 @@
     E = SUM_l N_l d_l e_m(l),   d_l = share of non-zero weights where zeros are skipped, 1 where they are multiplied
 
 Every weight of a layer is multiplied equally often. Reading and decoding weights costs nothing here: only
-multiplications are counted. [ours] Zeros that dCSR inserts (see `dse.sparse.filling`) are skipped as others are, in cost
-and in sums: an engine that looks at the values it reads. One that multiplies all that is stored would need more, 0.04 %
-of the exact energy at most on the fronts of ResNet-20 up to 80 % of zeros, but two fifths more products in random
-matrices of 1280 columns and 95 % of zeros.
+multiplications are counted. [ours] Zeros that dCSR inserts (see `dse.sparse.filling`) are skipped as others are, in
+cost and in sums: by an engine that looks at the values it reads. One that multiplies all that is stored would need
+more, 0.04 % of the exact energy at most on the fronts of ResNet-20 up to 80 % of zeros, but two fifths more products in
+random matrices of 1280 columns and 95 % of zeros.
 """
 
 from collections.abc import Sequence
