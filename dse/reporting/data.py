@@ -25,8 +25,8 @@ class FrontData:
         lost_low: lower end of its 95 % interval, float64 [n].
         lost_high: upper end.
         is_exact: which point is the exact network, bool [n].
-        dominated_saved_pct: of the other evaluated designs, float64 [m].
-        dominated_lost_points: on the search images, float64 [m].
+        other_saved_pct: of the designs measured on all search images that are not on the front, float64 [m].
+        other_lost_points: on the search images, float64 [m].
         n_images_report: images behind the intervals.
     """
 
@@ -36,8 +36,8 @@ class FrontData:
     lost_low: NDArray[np.float64]
     lost_high: NDArray[np.float64]
     is_exact: NDArray[np.bool_]
-    dominated_saved_pct: NDArray[np.float64]
-    dominated_lost_points: NDArray[np.float64]
+    other_saved_pct: NDArray[np.float64]
+    other_lost_points: NDArray[np.float64]
     n_images_report: int
 
 
@@ -52,7 +52,7 @@ def front_data(run: Run) -> FrontData:
     exact = front[front["is_exact"]].iloc[0]
     evaluations = run.evaluations
     searched = evaluations[(evaluations["split"] == "search") & (evaluations["state"] == "ok")]
-    others = searched[searched["is_dominated"]]
+    others = searched[~searched["assignment"].isin(run.front["assignment"])]
     exact_searched = searched.loc[searched["assignment"] == exact["assignment"], "accuracy"]
     if exact_searched.empty:
         raise RunError(
@@ -67,8 +67,8 @@ def front_data(run: Run) -> FrontData:
         lost_low=100 * (exact["accuracy"] - front["accuracy_high"].to_numpy(np.float64)),
         lost_high=100 * (exact["accuracy"] - front["accuracy_low"].to_numpy(np.float64)),
         is_exact=front["is_exact"].to_numpy(bool),
-        dominated_saved_pct=others["energy_saved_pct"].to_numpy(np.float64),
-        dominated_lost_points=100 * (exact_searched.iloc[0] - others["accuracy"].to_numpy(np.float64)),
+        other_saved_pct=others["energy_saved_pct"].to_numpy(np.float64),
+        other_lost_points=100 * (exact_searched.iloc[0] - others["accuracy"].to_numpy(np.float64)),
         n_images_report=int(exact["n_images_report"]),
     )
 

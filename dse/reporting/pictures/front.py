@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 LOSS_MARGIN, SHOWN_LOST_POINTS = 1.5, 15.0
-"""Dominated designs that lost far more than the front are cut off, and of the front what lost more than so many
+"""Other designs that lost far more than the front are cut off, and of the front what lost more than so many
 points, as in the report: they would squeeze the others into a line."""
 
 LONG_LABEL = 60
@@ -42,10 +42,10 @@ def front(data: FrontData, ax: "Axes | None" = None) -> "Axes":
         The axes, whose figure can be saved.
     """
     ax = ax or new_axes()
-    if len(data.dominated_saved_pct):
+    if len(data.other_saved_pct):
         ax.scatter(
-            data.dominated_saved_pct, data.dominated_lost_points, s=9, color=DOMINATED_COLOR, linewidths=0,
-            label=f"dominated ({len(data.dominated_saved_pct)}), search images",
+            data.other_saved_pct, data.other_lost_points, s=9, color=DOMINATED_COLOR, linewidths=0,
+            label=f"other designs ({len(data.other_saved_pct)}), search images",
         )  # fmt: skip
     points = ~data.is_exact
     if points.any():

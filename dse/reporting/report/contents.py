@@ -59,7 +59,7 @@ def _run_data(found: FoundRun, *, n_runs: int) -> Section:
     """Of one run; what several would draw on one another is left out, or less of it."""
     run = Run(found.directory)
     is_begun = run.directory.manifest.exists()
-    designs = designs_of(run, with_dominated=n_runs == 1) if is_begun else Designs.none(NOT_BEGUN)
+    designs = designs_of(run, with_others=n_runs == 1) if is_begun else Designs.none(NOT_BEGUN)
     progress = progress_data(run)
     is_known = is_begun and not (run.is_finished and designs.missing)
     library = library_data(run) if is_known else None

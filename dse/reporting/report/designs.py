@@ -13,8 +13,8 @@ from dse.reporting.report.series import Choices, other_series, series_of
 from dse.runs.front import SEPARATOR, wilson_interval
 from dse.runs.results import Run
 
-MOST_DOMINATED = 2500
-"""Marks of dominated designs; more lie on one another, and make the page slow."""
+MOST_OTHERS = 2500
+"""Marks of designs that are not on the front; more lie on one another, and make the page slow."""
 
 NO_SERIES: Section = {
     "kind": "front", "noun": "point", "label": "front", "images": "", "names": [], "saved": [], "lost": [], "low": [],
@@ -27,7 +27,7 @@ class Designs:
     """What a report knows of the designs of a run; see the module.
 
     Attributes:
-        series: the front, then operating points and fine-tuned ones, then what others dominate.
+        series: the front, then operating points and fine-tuned ones, then the other designs.
         layers: names, n_multiplications, the choices that codes stand for, and whether these are multipliers alone,
             without sparsity levels or shares of neurons.
         table: columns and rows of the front as text, `assignment` as codes.
@@ -51,12 +51,12 @@ class Designs:
         return Designs([NO_SERIES], missing(why), missing(why), why)
 
 
-def designs_of(run: Run, *, with_dominated: bool) -> Designs:
+def designs_of(run: Run, *, with_others: bool) -> Designs:
     """Of a run that has begun, finished or not.
 
     Args:
         run: which one.
-        with_dominated: also what others dominate, of what was measured on all search images.
+        with_others: also what was measured on all search images and is not on the front.
 
     Raises:
         RunError: one of its files is damaged.
@@ -68,8 +68,8 @@ def designs_of(run: Run, *, with_dominated: bool) -> Designs:
     exact = front[front["is_exact"]] if len(front) else front
     why = "" if len(exact) else _why_no_front(run)
     series = [NO_SERIES] if why else [_front_series(run, front, codes)]
-    if with_dominated and not why:
-        others += _dominated(run, choices, table.loc[exact.index[0], "assignment"])
+    if with_others and not why:
+        others += _other_designs(run, choices, table, table.loc[exact.index[0], "assignment"])
     layers = run.layers
     return Designs(
         series=series + others,
@@ -171,20 +171,23 @@ def _more_columns(front: pd.DataFrame) -> Section:
     }
 
 
-def _dominated(run: Run, choices: Choices, exact: str) -> list[Section]:
-    """Of the search, by the order in which they were measured; relative to the exact network on the same images."""
+def _other_designs(run: Run, choices: Choices, front: pd.DataFrame, exact: str) -> list[Section]:
+    """Those of the search that are not on the front, in the order in which they were measured.
+
+    Losses are relative to the exact network on the same images.
+    """
     evaluations = run.evaluations[run.evaluations["split"] == "search"].reset_index(drop=True)
     measured = _measured(evaluations, exact)
-    others = evaluations[(evaluations["state"] == "ok") & evaluations["is_dominated"]]
+    others = evaluations[(evaluations["state"] == "ok") & ~evaluations["assignment"].isin(front["assignment"])]
     if measured.empty or others.empty:
         return []
     exact_accuracy = float(measured["accuracy"].iloc[0])
     lost = 100 * (exact_accuracy - others["accuracy"].to_numpy(np.float64))
-    shown = others.iloc[thinned(others["energy_saved_pct"].to_numpy(np.float64), lost, MOST_DOMINATED)]
+    shown = others.iloc[thinned(others["energy_saved_pct"].to_numpy(np.float64), lost, MOST_OTHERS)]
     images = f"{run.manifest.n_images.get('search', 0):,} search images"
     return [
         series_of(shown, exact_accuracy, codes=choices.encode(shown["assignment"].tolist())) | {
-            "kind": "dominated", "noun": "evaluation", "label": f"dominated designs ({len(others):,}), {images}",
+            "kind": "other", "noun": "evaluation", "label": f"other designs ({len(others):,}), {images}",
             "images": images, "names": [str(1 + row) for row in shown.index],
         }
     ]  # fmt: skip

@@ -25,8 +25,8 @@ def data():
         lost_low=lost - 1,
         lost_high=lost + 1,
         is_exact=np.array([False, False, True]),
-        dominated_saved_pct=np.array([20.0, 40.0]),
-        dominated_lost_points=np.array([3.0, 90.0]),
+        other_saved_pct=np.array([20.0, 40.0]),
+        other_lost_points=np.array([3.0, 90.0]),
         n_images_report=100,
     )
 
@@ -145,7 +145,7 @@ def test_collapsed_points_of_a_front_are_cut_off(data):
 
 def test_a_front_of_the_exact_network_alone_has_one_entry(data):
     alone = {name: getattr(data, name)[2:] for name in FRONT_COLUMNS}
-    ax = front(replace(data, **alone, dominated_saved_pct=np.empty(0), dominated_lost_points=np.empty(0)))
+    ax = front(replace(data, **alone, other_saved_pct=np.empty(0), other_lost_points=np.empty(0)))
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["exact network, report images, 95 % interval"]
 
 

@@ -168,16 +168,17 @@ def test_operating_points_lie_on_the_front(tmp_path, monkeypatch):
     assert tuple(choices[code] for code in series["codes"][0]) == points.assignments[0]
     (points.path / "operating_points.csv").write_text("nothing")
     shown = only(run.path)
-    assert [series["kind"] for series in shown["designs"]] == ["front", "dominated"]
+    assert [series["kind"] for series in shown["designs"]] == ["front", "other"]
     assert "is left out, it cannot be read" in shown["notes"][0]
 
 
-def test_dominated_designs_are_known_layer_by_layer(run, tmp_path):
+def test_other_designs_are_known_layer_by_layer(run, tmp_path):
     shown = only(run.path)
     series, choices = shown["designs"][-1], [name for name, _ in shown["layers"]["choices"]]
-    assert (series["kind"], series["low"], series["memory"]) == ("dominated", None, None)
+    assert (series["kind"], series["low"], series["memory"]) == ("other", None, None)
     searched = run.evaluations[run.evaluations["split"] == "search"].reset_index(drop=True)
-    assert [int(name) - 1 for name in series["names"]] == np.flatnonzero(searched["is_dominated"]).tolist()
+    is_other = ~searched["assignment"].isin(run.front["assignment"])
+    assert [int(name) - 1 for name in series["names"]] == np.flatnonzero(is_other).tolist()
     for k, name in enumerate(series["names"]):
         row = searched.loc[int(name) - 1]
         assert ";".join(choices[code] for code in series["codes"][k]) == row["assignment"]

@@ -336,40 +336,41 @@ def test_memory_is_a_third_objective(run, opened):
 def test_every_mark_of_one_run_can_be_clicked(run, opened):
     data = report_data(runs_at([run.path]))
     shown = data["runs"][0]
-    front, dominated = shown["designs"]
+    front, others = shown["designs"]
     exact = front["exact"][0]
     made = [
         front | {"kind": kind, "noun": noun, "label": kind, "exact": [], "saved": [saved], "lost": [lost]}
         for kind, noun, saved, lost in (("points", "operating point", 20.0, 12.0), ("tuned", "fine-tuned", 30.0, 13.0))
     ]
-    dominated["saved"][:2], dominated["lost"][:2] = [front["saved"][exact] + 0.2, 40.0], [front["lost"][exact], 14.0]
-    shown["designs"] = [front, *made, dominated]
+    others["saved"][:2], others["lost"][:2] = [front["saved"][exact] + 0.2, 40.0], [front["lost"][exact], 14.0]
+    shown["designs"] = [front, *made, others]
     page = opened(report_html(data))
     last = str(len(shown["designs"]) - 1)
-    first, second = (f"Evaluation {name}" for name in dominated["names"][:2])
+    first, second = (f"Evaluation {name}" for name in others["names"][:2])
 
-    def click_at(start, point):
-        trace = trace_named(page, start)
+    def click_at(start, point, title):
+        trace, end = trace_named(page, start), time.monotonic() + 60
         at = page.evaluate(f"document.getElementById('front-plot').data[{trace}].customdata.indexOf({point})")
-        page.wait_for_timeout(DOUBLE_CLICK_MS)
-        page.mouse.click(*place_of(page, "front-plot", trace, at))
+        while page.inner_text("#panel-title") != title:  # a busy machine may take two clicks for a double one
+            assert time.monotonic() < end, page.inner_text("#panel-title")
+            page.wait_for_timeout(DOUBLE_CLICK_MS)
+            page.mouse.click(*place_of(page, "front-plot", trace, at))
+            page.wait_for_timeout(DOUBLE_CLICK_MS)
 
     for start, point, title in (
-        ("points", 0, "Operating point 0"), ("tuned", 0, "Fine-tuned 0"), ("dominated", 1, second),
-        ("dominated", 0, f"Point {front['names'][exact]}, the exact network"),  # it lies below, though it is smaller
+        ("points", 0, "Operating point 0"), ("tuned", 0, "Fine-tuned 0"), ("other", 1, second),
+        ("other", 0, f"Point {front['names'][exact]}, the exact network"),  # it lies below, though it is smaller
     ):  # fmt: skip
-        click_at(start, point)
-        page.wait_for_selector(f"h3:has-text('{title}')")
+        click_at(start, point, title)
     page.wait_for_selector("#front-plot .hovertext:has-text('exact network')")
     page.select_option("#series", last)
     page.focus("#position")
     page.keyboard.press("Home")
-    assert page.inner_text("#panel-title") == f"Evaluation {_least_saved(dominated)}"
-    click_at("dominated", 1)
-    page.wait_for_selector(f"h3:has-text('{second}')")
+    assert page.inner_text("#panel-title") == f"Evaluation {_least_saved(others)}"
+    click_at("other", 1, second)
     assert first != second
     choices = [name for name, _ in shown["layers"]["choices"]]
-    assert [row[1] for row in rows_of(page, "panel-table")] == [choices[code] for code in dominated["codes"][1]]
+    assert [row[1] for row in rows_of(page, "panel-table")] == [choices[code] for code in others["codes"][1]]
     assert "on 600 search images" in page.inner_text("#panel-caption")
 
 

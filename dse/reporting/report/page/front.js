@@ -1,5 +1,5 @@
 // The front, and what lies on it besides.
-const LOSS_MARGIN = 1.5; // dominated designs that lost far more are cut off: they would squeeze the front into a line
+const LOSS_MARGIN = 1.5; // other designs that lost far more are cut off: they would squeeze the front into a line
 const MOST_LOST_POINTS = 15; // a front that loses more is shown up to here at first
 const DENSE = 150; // points: more are drawn smaller, and their intervals fainter
 const BARS_AT_MOST = 3; // runs: more intervals on one another cannot be told apart
@@ -44,15 +44,15 @@ function pointsTrace(runNumber, seriesNumber, chosen, { name, shade, symbol, has
 }
 
 const SERIES_STYLES = {
-  dominated: { shade: "dominated", symbols: ["circle"], size: 4 },
+  other: { shade: "other", symbols: ["circle"], size: 4 },
   points: { shade: "points", symbols: ["square", "diamond", "triangle-up"], size: 11, hasBars: true, mode: "lines+markers" },
   tuned: { shade: "tuned", symbols: ["star", "hexagram", "star-diamond"], size: 11, hasBars: true },
 };
 
-/** Designs of the run that is shown which are not its front: those that others dominate, or all but them. */
-function otherTraces(areDominated) {
+/** Designs of the run that is shown which are not its front: what else was searched, or all but that. */
+function otherTraces(areOthers) {
   return shownRun().designs.flatMap((series, number) => {
-    if (number === 0 || (series.kind === "dominated") !== areDominated) return [];
+    if (number === 0 || (series.kind === "other") !== areOthers) return [];
     const { shade, symbols, ...style } = SERIES_STYLES[series.kind];
     const nth = shownRun().designs.slice(0, number).filter(({ kind }) => kind === series.kind).length;
     return [pointsTrace(view.run, number, ascending(series), {
@@ -89,7 +89,7 @@ function ringTrace() {
 
 /** From the least lost to a bit more than the fronts lose, downwards. */
 function lossRange() {
-  const others = shownRun().designs.slice(1).filter((series) => series.kind !== "dominated");
+  const others = shownRun().designs.slice(1).filter((series) => series.kind !== "other");
   const shown = report.runs.filter((run) => !run.front_missing).map(frontOf).concat(others);
   const hasBars = report.runs.length <= BARS_AT_MOST;
   const ends = (name) => shown.flatMap((series) => (hasBars && series[name]) || series.lost).filter((v) => v !== null);
@@ -111,7 +111,7 @@ function drawFront() {
       + "never saw."
     : `The run is not finished: accuracies are those on ${frontOf(run).images}, and flatter the designs.`;
   const rival = run.has_memory ? "Where one looks beaten, it needs less memory (see below)." : "";
-  const beaten = !run.designs.some((series) => series.kind === "dominated") ? "" : "Small gray dots are designs that others beat, on the search images.";
+  const beaten = !run.designs.some((series) => series.kind === "other") ? "" : "Small gray dots are the other designs that were measured on all search images, on these.";
   caption("front", [what, "Further right saves more energy, higher up loses less accuracy than the exact network.", rival, quality, beaten, ""]
     .filter((text, k) => text || k === 5).join(" "), make("strong", {}, "Click a point to see its layers."));
   const traces = [...frontTraces(), ringTrace()];
@@ -129,14 +129,14 @@ function drawFront() {
   });
 }
 
-/** What lies over a dominated design, which plotly would prefer as the smaller mark; null where nothing does. */
+/** What lies over a design that is not on the front, which plotly would prefer as the smaller mark; null where nothing does. */
 function covering({ data, x, y, xaxis, yaxis }) {
   const kindOf = ({ meta }) => (meta ? report.runs[meta.run].designs[meta.series].kind : "");
-  if (kindOf(data) !== "dominated") return null;
+  if (kindOf(data) !== "other") return null;
   const traces = element("front-plot").data;
   for (let number = traces.length - 1; number >= 0; number -= 1) {
     const trace = traces[number];
-    if (!kindOf(trace) || kindOf(trace) === "dominated" || trace.visible === "legendonly") continue;
+    if (!kindOf(trace) || kindOf(trace) === "other" || trace.visible === "legendonly") continue;
     const distance = (k) => Math.hypot(xaxis.d2p(trace.x[k]) - xaxis.d2p(x), yaxis.d2p(trace.y[k]) - yaxis.d2p(y));
     const at = trace.x.findIndex((_, k) => distance(k) <= trace.marker.size / 2);
     if (at >= 0) return { data: trace, customdata: trace.customdata[at], curveNumber: number, pointNumber: at };

@@ -77,7 +77,7 @@ function drawShare() {
     type: "bar", name: plain(label), x: names.map((_, l) => l), y, width, marker: { color: shade }, hovertext: hover,
     hovertemplate: "%{hovertext}<extra></extra>",
   });
-  draw("share-plot", [bar(before, "exact network", color("dominated"), 0.86), bar(after, name, color("front"), 0.5)], layoutOf({
+  draw("share-plot", [bar(before, "exact network", color("other"), 0.86), bar(after, name, color("front"), 0.5)], layoutOf({
     barmode: "overlay", xaxis: layerAxis(names, { tickangle: -90 }), yaxis: axis("energy (% of the exact network's)", { rangemode: "tozero" }),
     height: heightBelow(names),
   }));

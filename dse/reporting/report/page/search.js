@@ -53,7 +53,7 @@ function drawPredictions() {
     type: "scatter", mode: "lines", x: [0, top], y: [0, top], line: { color: color("quiet"), dash: "dot", width: 1 }, hoverinfo: "skip", showlegend: false,
   };
   draw("predictions-plot", [
-    diagonal, trace(true, "before anything was measured", color("dominated"), "diamond"),
+    diagonal, trace(true, "before anything was measured", color("other"), "diamond"),
     trace(false, "fitted to all designs before", color("front"), "circle"),
   ], layoutOf({
     xaxis: axis("predicted loss (percentage points)", { range: [-0.03 * top, top] }),
