@@ -70,7 +70,8 @@ class Attempt:
         name: of the run.
         command: that does it.
         cpus: cores for it; all by default.
-        is_bound: it is asked to end when this process dies in whatever way, and gets the signals of its terminal.
+        is_bound: it is asked to end when this process dies in whatever way, gets the signals of its terminal, and
+            begins with SIGUSR1 and SIGUSR2 ignored.
             Otherwise it goes on by itself, and Ctrl-C reaches this process alone, which then asks it to end.
     """
 
@@ -89,7 +90,7 @@ class Attempt:
                 self._log_start = file.tell()
                 self._process = subprocess.Popen(
                     command(folder, name), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                    start_new_session=not is_bound, preexec_fn=_end_with_parent if is_bound else None,
+                    start_new_session=not is_bound, preexec_fn=_bind_to_parent if is_bound else None,
                 )  # fmt: skip
         except OSError as error:
             reason = f"{error.strerror}. Check {log.parent}, memory and limits"
@@ -138,8 +139,13 @@ def _last_error(log: Path, start: int) -> str:
     return (told or lines or [""])[-1].removeprefix("error: ")
 
 
-def _end_with_parent() -> None:
-    """For a child, before it becomes another program: SIGTERM when its parent dies. On Linux; elsewhere it lives on."""
+def _bind_to_parent() -> None:
+    """For a child, before it becomes another program: SIGTERM when its parent dies (on Linux; elsewhere it lives on).
+
+    What a batch system tells all processes of a job does not end the child before it can listen: its parent hears it.
+    """
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

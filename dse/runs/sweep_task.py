@@ -27,11 +27,6 @@ class _Signals:
     def __init__(self) -> None:
         self.end_at: float | None = None
 
-    def ignore(self) -> None:
-        """For a moment: a process that is started meanwhile ignores them too, as it would else die of them."""
-        for number in (signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, signal.SIG_IGN)
-
     def catch(self) -> None:
         """From now on."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
@@ -55,9 +50,8 @@ def do_run(folder: SweepFolder, name: str, command: Command = explore_command) -
         sys.stderr.write(f"{name} is going on in {holder}\n")
         return EXIT_IN_USE
     signals = _Signals()
-    signals.ignore()
-    attempt = Attempt(folder, name, command, is_bound=True)
     signals.catch()
+    attempt = Attempt(folder, name, command, is_bound=True)
     while (outcome := attempt.poll()) is None:
         if signals.end_at is not None:
             attempt.is_asked_to_end = True

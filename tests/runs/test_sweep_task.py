@@ -24,7 +24,7 @@ def stop(number, frame):
 signal.signal(signal.SIGTERM, stop)
 open(out + "/resolved.toml", "w")
 if sys.argv[2] == "sleep":
-    time.sleep(60)
+    time.sleep(600)
 elif sys.argv[2] == "finish":
     open(out + "/front.csv", "w").write("point")
 else:
@@ -57,7 +57,7 @@ def start(folder, what, shared_s=0.1):
 
 
 def wait_for(path):
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + 120
     while not path.exists():
         assert time.monotonic() < limit
         time.sleep(0.02)
@@ -81,20 +81,20 @@ def test_a_signal_ends_the_run_and_is_no_failure(folder, number):
     task = start(folder, "sleep")
     wait_for(folder.run("seed_0").resolved)
     task.send_signal(number)
-    assert task.wait(20) == 0
+    assert task.wait(120) == 0
     task.stderr.close()
     assert folder.state("seed_0") == "interrupted"
     assert (folder.run("seed_0").path / "told").read_text() == f"{signal.SIGTERM:d} "
 
 
 def test_a_signal_to_all_processes_is_not_repeated(folder):
-    task = start(folder, "sleep", shared_s=30)
+    task = start(folder, "sleep", shared_s=300)
     wait_for(folder.run("seed_0").resolved)
     (child,) = map(int, Path(f"/proc/{task.pid}/task/{task.pid}/children").read_text().split())
     os.kill(child, signal.SIGUSR2)  # which the run ignores
     os.kill(child, signal.SIGTERM)
     task.send_signal(signal.SIGTERM)
-    assert task.wait(20) == 0
+    assert task.wait(120) == 0
     task.stderr.close()
     assert (folder.run("seed_0").path / "told").read_text() == f"{signal.SIGTERM:d} "
 
@@ -115,3 +115,31 @@ def test_a_run_in_use_is_left_alone(folder):
     assert task.returncode == 3
     assert f"going on in process {os.getpid()}" in told
     assert folder.read_outcome("seed_0") is None
+
+
+EARLY = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from dse.runs import sweep_task
+from dse.runs.sweep_folder import SweepFolder
+start = subprocess.Popen.__init__
+def told_meanwhile(*arguments, **options):
+    start(*arguments, **options)
+    os.kill(os.getpid(), signal.SIGUSR2)
+subprocess.Popen.__init__ = told_meanwhile
+sweep_task.SHARED_S = 0.1
+def command(folder, name):
+    return ["sleep", "600"]
+sys.exit(sweep_task.do_run(SweepFolder(Path(sys.argv[1])), "seed_0", command))
+"""
+
+
+def test_a_signal_at_the_very_start_is_heard(folder):
+    task = subprocess.Popen([sys.executable, "-c", EARLY, str(folder.path)], stderr=subprocess.PIPE, text=True)
+    try:
+        assert task.wait(120) == 0
+        assert task.stderr.read().startswith("seed_0: interrupted")
+    finally:
+        task.kill()
+        task.wait()
+        task.stderr.close()
