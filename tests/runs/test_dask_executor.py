@@ -38,7 +38,7 @@ def cluster():
 @pytest.fixture
 def client(cluster):
     with distributed.Client(cluster, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=300)
         yield client
 
 
@@ -195,7 +195,7 @@ def test_work_of_a_hanging_worker_goes_to_others(client, assignments, tmp_path, 
     evaluator = Hanging(folder=str(tmp_path), special=tuple(assignments[20].tolist()), fingerprint=f"hanging {is_own}")
     begin = time.monotonic()
     run(client, evaluator, assignments, timeout_s=0.4, is_own=is_own)
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < 300
     assert "its evaluations go to others" in caplog.text
     if not is_own:  # the process still hangs
         os.kill(int(next(pid for pid, a in evaluator.begun if a == str(evaluator.special))), signal.SIGKILL)
@@ -282,14 +282,14 @@ def test_local_results_are_the_reference(assignments):
 
 class Slow(Logged):
     def correct(self, assignments, start, stop):
-        time.sleep(1)
+        time.sleep(1.5)
         return super().correct(assignments, start, stop)
 
 
 def test_asked_to_stop_what_is_under_way_is_handed_over_and_nothing_else_begins(
     client, assignments, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(dask_executor, "NEWS_S", 0.7)  # for busy machines
+    monkeypatch.setattr(dask_executor, "NEWS_S", 1.2)  # for busy machines; an assignment takes longer
     evaluator, few, seen = Slow(fingerprint="slow", folder=str(tmp_path)), assignments[:12], []
 
     def ask(results):

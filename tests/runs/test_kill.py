@@ -13,8 +13,10 @@ from dse.runs.journal import read_journal
 SEARCH = """
 import sys, time
 from dataclasses import dataclass
+from pathlib import Path
 from dse.config import parse_config
 from dse.runs import preparation
+from dse.runs.journal import read_journal
 from dse.runs.runner import run
 from dse.testing.fakes import FakeEvaluator, fake_library, fake_load
 
@@ -22,6 +24,8 @@ from dse.testing.fakes import FakeEvaluator, fake_library, fake_load
 class Slow(FakeEvaluator):
     def correct(self, assignments, start, stop):
         time.sleep(0.01 * len(assignments))
+        if len(read_journal(Path(sys.argv[1], "evaluations.jsonl"))) >= int(sys.argv[2]):
+            time.sleep(600)  # whoever is to kill it is late
         return super().correct(assignments, start, stop)
 
 preparation.read_library = lambda config: fake_library()
@@ -30,8 +34,9 @@ run(parse_config("[search]\\npopulation_size = 12\\ngenerations = 10"), sys.argv
 """
 
 
-def start(path):
-    return subprocess.Popen([sys.executable, "-c", SEARCH, str(path)])
+def start(path, n_most=1_000_000):
+    """A search that waits to be killed when so many evaluations are in its journal."""
+    return subprocess.Popen([sys.executable, "-c", SEARCH, str(path), str(n_most)])
 
 
 def n_journaled(path):
@@ -44,8 +49,8 @@ def test_killed_three_times(tmp_path):
     assert start(whole).wait() == 0
     rng = random.Random(0)
     for _ in range(3):
-        process, before = start(parts), n_journaled(parts)
-        target = before + rng.randint(3, 25)
+        target = n_journaled(parts) + rng.randint(3, 25)
+        process = start(parts, target + 5)
         while process.poll() is None and n_journaled(parts) < target:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
