@@ -440,3 +440,21 @@ def test_a_page_that_is_written_seldom_is_not_given_up(run, opened):
     written = re.search(r'"written_s":([0-9.]+)', text)[1]
     page = opened(text.replace(f'"written_s":{written}', f'"written_s":{time.time() - 290}'))
     assert "The search goes on" in page.inner_text("#watch-text")
+
+
+def test_names_of_multipliers_do_not_lie_on_each_other(run, opened):
+    data = report_data(runs_at([run.path]))
+    library = data["runs"][0]["library"]
+    n = len(library["names"])
+    library["energy_rel"], library["is_used"] = [0.9 + 0.005 * m for m in range(n - 1)] + [1.0], [True] * n
+    library["error"] = [0.5] * (n - 1) + [0.0]
+    page = opened(report_html(data))
+    boxes = page.evaluate(
+        "Array.from(document.querySelectorAll('#library-plot .textpoint text'), (t) => t.getBoundingClientRect().toJSON())"
+    )
+    assert 3 <= len(boxes) < n
+    for k, a in enumerate(boxes):
+        for b in boxes[:k]:
+            assert (
+                a["right"] <= b["left"] or b["right"] <= a["left"] or a["bottom"] <= b["top"] or b["bottom"] <= a["top"]
+            )

@@ -61,6 +61,24 @@ function drawPredictions() {
   }));
 }
 
+/** Where names stand without lying on each other or on marks, those used most first; some have no place. */
+function labelPlaces(data, chosen, floor) {
+  const width = 9000 / Math.max(1, element("library-plot").clientWidth), height = 0.45; // of a name: percent of energy, decades of error
+  const taken = [], places = new Map();
+  const marks = data.error.map((error, m) => [100 * data.energy_rel[m], error === null ? Infinity : Math.log10(Math.max(error, floor))]);
+  const isNear = ([left, low], x, y, part) => Math.abs(left - x) < part * width && Math.abs(low - y) < part * height;
+  for (const m of [...chosen].sort((a, b) => data.n_uses[b] - data.n_uses[a] || a - b)) {
+    for (const [place, shift] of [["top center", height], ["bottom center", -height]]) {
+      const [x, y] = [marks[m][0], marks[m][1] + shift];
+      if (taken.some((name) => isNear(name, x, y, 1)) || marks.some((mark) => isNear(mark, x, y, 0.5))) continue;
+      taken.push([x, y]);
+      places.set(m, place);
+      break;
+    }
+  }
+  return places;
+}
+
 function drawLibrary() {
   const data = shownRun().library;
   if (isMissing("library", data)) return;
@@ -73,10 +91,11 @@ function drawLibrary() {
   const trace = (isUsed, name) => {
     const chosen = data.names.map((_, m) => m).filter((m) => data.is_used[m] === isUsed && data.error[m] !== null);
     const areLabeled = isUsed && chosen.length <= 12 && !isPhone();
+    const places = areLabeled ? labelPlaces(data, chosen, floor) : new Map();
     return {
       type: "scatter", mode: areLabeled ? "markers+text" : "markers", name, x: chosen.map((m) => 100 * data.energy_rel[m]),
-      y: chosen.map((m) => Math.max(data.error[m], floor)), text: areLabeled ? chosen.map((m) => plain(shortened(data.names[m], 14))) : undefined,
-      textposition: chosen.map((_, at) => (at % 2 ? "bottom center" : "top center")), textfont: { size: 10, color: color("quiet") }, cliponaxis: false,
+      y: chosen.map((m) => Math.max(data.error[m], floor)), text: areLabeled ? chosen.map((m) => (places.has(m) ? plain(shortened(data.names[m], 14)) : "")) : undefined,
+      textposition: chosen.map((m) => places.get(m) || "top center"), textfont: { size: 10, color: color("quiet") }, cliponaxis: false,
       marker: isUsed
         ? { size: chosen.map((m) => 7 + 13 * Math.sqrt(data.n_uses[m] / most)), color: faint(color("front"), 0.75), line: { color: color("page"), width: 1 } }
         : { size: 7, symbol: "circle-open", color: color("quiet"), line: { width: 1.5 } },
