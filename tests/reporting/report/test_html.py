@@ -449,9 +449,8 @@ def test_names_of_multipliers_do_not_lie_on_each_other(run, opened):
     library["energy_rel"], library["is_used"] = [0.9 + 0.005 * m for m in range(n - 1)] + [1.0], [True] * n
     library["error"] = [0.5] * (n - 1) + [0.0]
     page = opened(report_html(data))
-    boxes = page.evaluate(
-        "Array.from(document.querySelectorAll('#library-plot .textpoint text'), (t) => t.getBoundingClientRect().toJSON())"
-    )
+    names = "document.querySelectorAll('#library-plot .textpoint text')"
+    boxes = page.evaluate(f"Array.from({names}, (text) => text.getBoundingClientRect().toJSON())")
     assert 3 <= len(boxes) < n
     for k, a in enumerate(boxes):
         for b in boxes[:k]:
