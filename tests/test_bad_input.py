@@ -189,7 +189,7 @@ def fails(monkeypatch, capsys, folder):
         ("--exclude *", ["all excluded", "Exclude fewer"]),
         ("--signed --scheme unsigned-affine", ["does not fit signed multipliers", "use 'auto'"]),
         ("--out foreign", ["foreign is not empty", "--out"]),
-        ("--out run.toml", ["cannot write to run directory run.toml", "--out"]),
+        ("--out run.toml", ["run.toml is a file: expected a directory", "--out"]),
         ("--out run.toml/below", ["cannot write to run directory run.toml/below", "--out"]),
     ],
 )

@@ -31,7 +31,7 @@ from pathlib import Path
 import pandas as pd
 
 from dse.config import LOCATIONS, RunConfig, differences, load_config, to_toml
-from dse.errors import RunError
+from dse.errors import ConfigError, RunError
 from dse.files import replace_file
 
 _log = logging.getLogger("dse")
@@ -175,9 +175,23 @@ class RunDirectory:
             replace_file(self.config, config_text)
         replace_file(self.resolved, to_toml(config))
 
+    def stored_config(self) -> RunConfig:
+        """What the run does.
+
+        Raises:
+            RunError: the file is damaged, or of a version with other keys; among many runs it says which.
+        """
+        try:
+            return load_config(self.resolved)
+        except ConfigError as error:
+            raise RunError(
+                f"{self.resolved} cannot be read ({str(error).splitlines()[0]}). Restore it from a copy, or choose "
+                "another directory with --out"
+            ) from None
+
     def is_made_from(self, config: RunConfig) -> bool:
         """Whether weights, data and library are still looked for where the stored configuration says."""
-        return not any(key in LOCATIONS for key, _, _ in differences(load_config(self.resolved), config))
+        return not any(key in LOCATIONS for key, _, _ in differences(self.stored_config(), config))
 
     def check_same(self, config: RunConfig, *, may_move: bool = False) -> None:
         """Raises `RunError` naming every key in which the stored configuration differs.
@@ -186,7 +200,7 @@ class RunDirectory:
             config: what is going to run.
             may_move: weights, data and library may lie elsewhere now, because their hashes are going to be compared.
         """
-        found = differences(load_config(self.resolved), config, may_move=may_move)
+        found = differences(self.stored_config(), config, may_move=may_move)
         changed = [f"{key} was {old!r}, is now {new!r}" for key, old, new in found]
         if changed:
             state = "a finished" if self.is_finished else "an unfinished"

@@ -12,6 +12,8 @@ Values may be added to the axes later: runs that are there stay.
 """
 
 import json
+import logging
+from collections.abc import Container
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +25,8 @@ from dse.errors import RunError
 from dse.files import replace_file
 from dse.runs.store import PLAN_FILE, RunDirectory, lock_holder, refuse_foreign, refuse_other_kinds, write_table
 from dse.runs.sweep_plan import SweepPlan
+
+_log = logging.getLogger("dse")
 
 State = Literal["waiting", "running", "interrupted", "finished", "failed"]
 RESERVED = ("run_files", "logs", "slurm")
@@ -88,12 +92,19 @@ class SweepFolder:
         """
         self.check(plan)
         rows = [{"name": run.name} | dict(run.labels) for run in plan.runs]
-        names = {run.name for run in plan.runs}
-        former = [row for row in self.rows() if row["name"] not in names and self.run(row["name"]).is_run]
+        former = self._former({run.name for run in plan.runs})
         for run in plan.runs:
             _replace_if_other(self.run_file(run.name), to_toml(run.config))
         _replace_if_other(self.path / "sweep.toml", plan.text)
         write_table(self.plan, pd.DataFrame([*rows, *former]).fillna(""))
+
+    def _former(self, names: Container[str]) -> list[dict[str, str]]:
+        """Rows of runs that have begun, and are none of those that are asked for now."""
+        try:
+            return [row for row in self.rows() if row["name"] not in names and self.run(row["name"]).is_run]
+        except RunError:
+            _log.warning("%s was damaged: runs that the sweep file no longer asks for are not listed now", self.plan)
+            return []
 
     def rows(self) -> list[dict[str, str]]:
         """Name and labels of every run; none where there is no sweep.

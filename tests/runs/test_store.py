@@ -38,6 +38,15 @@ def test_same_configuration_continues_other_is_refused(directory):
             directory.claim(parse_config("[search]\nseed = 1"))
 
 
+def test_a_damaged_configuration_is_named_with_its_directory(directory):
+    with RunLock(directory):
+        directory.claim(RunConfig())
+        for text in ("bad[", "[serach]\na = 1\n"):
+            directory.resolved.write_text(text)
+            with pytest.raises(RunError, match=rf"{directory.resolved} cannot be read \(.*\)\. Restore it from a copy"):
+                directory.claim(RunConfig())
+
+
 def test_killed_before_anything_was_written_is_still_a_run(directory):
     with RunLock(directory):
         pass

@@ -90,8 +90,10 @@ def test_a_damaged_outcome_is_unknown(folder, text):
 )  # fmt: skip
 def test_a_damaged_plan_is_refused(folder, text):
     folder.plan.write_text(text)
-    with pytest.raises(RunError, match="is damaged"):
+    with pytest.raises(RunError, match="is damaged.*: repeat the `dse sweep` command"):
         folder.rows()
+    folder.claim(PLAN)
+    assert [row["name"] for row in folder.rows()] == ["seed_0", "seed_1"]
 
 
 def test_runs_of_another_configuration_are_refused(folder):
