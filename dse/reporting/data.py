@@ -52,7 +52,7 @@ def front_data(run: Run) -> FrontData:
     exact = front[front["is_exact"]].iloc[0]
     evaluations = run.evaluations
     searched = evaluations[(evaluations["split"] == "search") & (evaluations["state"] == "ok")]
-    others = searched[~searched["assignment"].isin(run.front["assignment"])]
+    others = run.others
     exact_searched = searched.loc[searched["assignment"] == exact["assignment"], "accuracy"]
     if exact_searched.empty:
         raise RunError(

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from dse.runs.results import Run
     from dse.runs.run_collection import Collection
 
-MOST_DOMINATED = 400
-"""Dominated designs in a picture, at most: pages stay small."""
+MOST_OTHERS = 400
+"""Designs beside the front in a picture, at most: pages stay small."""
 
 MARGIN = 1.25
 """A picture reaches so much deeper than what it is about."""
@@ -45,22 +45,22 @@ def _front_svg(run: "Run", front: pd.DataFrame) -> str:
     numbers = zip(front["point"][~is_exact], saved[~is_exact], lost[~is_exact], strict=True)
     hints = [f"point {n}: {s:.1f} % saved, {p:.2f} points lost" for n, s, p in numbers]
     groups = [
-        _dominated(run, front.loc[is_exact, "assignment"].iloc[0]),
+        _others(run, front.loc[is_exact, "assignment"].iloc[0]),
         Points("front", saved[~is_exact], lost[~is_exact], BLUE, "circle", hints),
         Points("exact network", saved[is_exact], lost[is_exact], VERMILION, "diamond", ["the exact network"]),
     ]
     return _plane([group for group in groups if len(group.x)], saved, lost)
 
 
-def _dominated(run: "Run", exact: str) -> Points:
-    """The other designs that were measured on all search images, against the exact network there."""
+def _others(run: "Run", exact: str) -> Points:
+    """The designs beside the front that were measured on all search images, against the exact network there."""
     found = run.evaluations
     found = found[(found["split"] == "search") & (found["state"] == "ok")]
     reference = found.loc[found["assignment"] == exact, "accuracy"]
-    others = found[found["is_dominated"]] if len(reference) else found[:0]
-    shown = others.iloc[:: max(1, -(-len(others) // MOST_DOMINATED))]
+    others = run.others if len(reference) else found[:0]
+    shown = others.iloc[:: max(1, -(-len(others) // MOST_OTHERS))]
     lost = _lost(shown["accuracy"], reference.iloc[0] if len(reference) else 0.0)
-    label = f"dominated ({len(others)}), on search images"
+    label = f"other designs ({len(others)}), on search images"
     return Points(label, shown["energy_saved_pct"].to_numpy(np.float64), lost, GRAY, "dot")
 
 

@@ -198,6 +198,13 @@ class Run:
             table.loc[rows, "is_dominated"] = ~nondominated(F[rows])
         return table
 
+    @property
+    def others(self) -> pd.DataFrame:
+        """Those of `evaluations` on all search images whose designs are not on the front."""
+        table = self.evaluations
+        is_searched = (table["split"] == "search") & (table["state"] == "ok")
+        return table[is_searched & ~table["assignment"].isin(self.front["assignment"])]
+
     def _n_images(self, evaluation: Evaluation) -> int:
         # Lines of the first journal format do not tell: they stand for all images.
         unknown = self.manifest.n_images.get(evaluation.split, 0) if evaluation.state == "ok" else 0

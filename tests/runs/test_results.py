@@ -30,6 +30,13 @@ def test_evaluations_mark_what_is_dominated(tmp_path, evaluator, config):
     assert set(best["assignment"]) >= set(result.front.loc[~result.front["is_exact"], "assignment"])
 
 
+def test_others_are_those_beside_the_front(tmp_path, evaluator, config):
+    result = run(config, tmp_path)
+    searched = result.evaluations[result.evaluations["split"] == "search"]
+    assert len(result.others) == len(searched) - len(result.front) > 0
+    assert not set(result.others["assignment"]) & set(result.front["assignment"])
+
+
 def test_evaluations_show_the_longest_stage(tmp_path, evaluator, config):
     run(config, tmp_path)
     before = open_run(tmp_path).evaluations
