@@ -117,5 +117,6 @@ def print_collection(found: Collection, output_format: Format, *, runs: Path, ou
     for note in memory_is_left_out(found):
         print_note(note)
     if found.n_unfinished:
-        print_note(f"{found.n_unfinished} runs are not finished and left out: see `dse status {runs}`")
+        what = "1 run is" if found.n_unfinished == 1 else f"{found.n_unfinished} runs are"
+        print_note(f"{what} not finished and left out: see `dse status {runs}`")
     print_note(f"all points in {out / 'collected.csv'}; statistics.csv, attainment.csv and attainment.png beside it")
