@@ -151,7 +151,7 @@ def test_collect(command, finished, tmp_path):
     code, out, err = command("collect", "runs/seeds")
     assert code == 0
     assert "median (quartiles) of 3 runs" in out
-    assert "1 runs are not finished" in err
+    assert "1 run is not finished" in err
     for name in ("collected.csv", "statistics.csv", "attainment.csv"):
         assert len(pd.read_csv(finished / name))
     assert (finished / "attainment.png").read_bytes().startswith(b"\x89PNG")
