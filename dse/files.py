@@ -22,13 +22,14 @@ def replace_file(path: Path, data: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:  # a signal may end it anywhere
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise RunError(
                 f"the disk is full: cannot write {path}. What was finished before is saved: free some space and repeat "
                 "the same command to continue"
             ) from None
         raise RunError(f"cannot write {path}: {error.strerror}. Check the permissions of its folder") from None
-    finally:  # a signal may end it anywhere
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)

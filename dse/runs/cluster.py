@@ -8,6 +8,7 @@ dask's own configuration names (`distributed.comm.tls`) are used where there are
 
 import logging
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -91,9 +92,15 @@ def make_executor(options: ExecutionConfig, threads: int | None) -> Executor:
 
 
 def require(package: str) -> None:
-    """Raises where an optional package is absent, saying how to install it."""
+    """Raises where an optional package is absent, saying how to install it; what Ctrl-C does stays as it is.
+
+    dask-jobqueue would let it end the process silently, with exit code 0, from its import on.
+    """
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         __import__(package)
+        if signal.getsignal(signal.SIGINT) is not on_interrupt:
+            signal.signal(signal.SIGINT, on_interrupt)
     except ImportError:
         raise MissingDependencyError(
             f"clusters need the package {package.replace('_', '-')}, which is not installed: "

@@ -21,17 +21,17 @@ def front():
 
 def test_what_is_saved_within_a_loss(script):
     accuracy = 0.9 - np.array(LOST) / 100
-    row = script.figures("both", front(), accuracy, np.ones(3, dtype=bool))
+    row = script.figures("both", 0, front(), accuracy, np.ones(3, dtype=bool))
     assert [row[f"energy_saved_at_{loss}"] for loss in ("0.5", "1", "3")] == [0, 40, 60]
     assert [row[f"memory_saved_at_{loss}"] for loss in ("0.5", "1", "3")] == [0, 30, 50]
     assert row["together_at_2"] == "40.0 and 30.0 (point 1)"
-    without = script.figures("both", front(), accuracy, np.array([True, False, True]))
+    without = script.figures("both", 0, front(), accuracy, np.array([True, False, True]))
     assert without["energy_saved_at_1"] == 0
     assert without["hypervolume"] < row["hypervolume"]
 
 
 def test_the_volume_of_one_point_is_a_box(script):
-    alone = script.figures("one", front(), np.array([0.875, 0.892, 0.9]), np.array([False, False, True]))
+    alone = script.figures("one", 0, front(), np.array([0.875, 0.892, 0.9]), np.array([False, False, True]))
     energy, accuracy, memory = reference_point(3)
     assert alone["hypervolume"] == pytest.approx((energy - 1) * (accuracy - 0.1) * (memory - 1))
     assert alone["hypervolume_memory_accuracy"] == pytest.approx((memory - 1) * (accuracy - 0.1))

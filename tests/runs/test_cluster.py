@@ -1,5 +1,6 @@
 """dse.runs.cluster: which executor a configuration means, what it refuses, and whole searches on a dask cluster."""
 
+import importlib.util
 import socket
 import subprocess
 import sys
@@ -88,10 +89,20 @@ def test_missing_packages_are_told(text, package, monkeypatch):
 
 @pytest.mark.parametrize(("name", "program"), [("slurm", "sbatch"), ("pbs", "qsub"), ("lsf", "bsub")])
 def test_jobs_are_submitted_where_that_is_possible(name, program, monkeypatch):
-    pytest.importorskip("dask_jobqueue")
+    if importlib.util.find_spec("dask_jobqueue") is None:  # importing it would take Ctrl-C from other tests
+        pytest.skip("dask-jobqueue is not installed")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ConfigError, match=f"there is no `{program}` on this machine: start the search on a node"):
         make_executor(execution(f'cluster = "{name}"'), 1)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("dask_jobqueue") is None, reason="dask-jobqueue is not installed")
+def test_packages_do_not_take_interrupts():
+    told = (
+        "import signal; from dse.runs.cluster import require; before = signal.getsignal(signal.SIGINT); "
+        "require('dask_jobqueue'); print(signal.getsignal(signal.SIGINT) is before)"
+    )
+    assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True).stdout == "True\n"
 
 
 def test_nobody_listens(monkeypatch):
