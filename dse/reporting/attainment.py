@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.reporting.pictures.canvas import (
+    LONG_LABEL,
     add_grid,
     name_loss_axes,
     new_axes,
@@ -14,7 +15,6 @@ from dse.reporting.pictures.canvas import (
     staircase,
     written_name,
 )
-from dse.reporting.pictures.front import LONG_LABEL
 from dse.reporting.pictures.style import MOST_LOST_POINTS, looks
 from dse.runs.run_collection import SHARES, Collection
 from dse.runs.run_groups import group_names

@@ -24,6 +24,9 @@ LINE_INCHES, CHARACTER_INCHES = 0.125, 0.062
 MOST_LETTERS = 24
 """Of a name on a picture: longer ones would leave no room for what they name."""
 
+LONG_LABEL = 60
+"""Letters of a name in a legend, which has more room."""
+
 FORMATS = ("pdf", "svg", "png")
 _DATES = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 """Left out, so that the same picture is the same file."""

@@ -10,6 +10,7 @@ import pandas as pd
 from dse.pareto import attainment_surface
 from dse.reporting.data import FrontData
 from dse.reporting.pictures.canvas import (
+    LONG_LABEL,
     add_grid,
     name_loss_axes,
     new_axes,
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 LOSS_MARGIN, SHOWN_LOST_POINTS = 1.5, 15.0
 """Other designs that lost far more than the front are cut off, and of the front what lost more than so many
 points, as in the report: they would squeeze the others into a line."""
-
-LONG_LABEL = 60
-"""Letters of a run's name."""
 
 
 def front(data: FrontData, ax: "Axes | None" = None) -> "Axes":

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dse.reporting.pictures.canvas import add_grid, new_axes, written_name
+from dse.reporting.pictures.canvas import LONG_LABEL, add_grid, new_axes, written_name
 from dse.reporting.pictures.style import looks
 from dse.reporting.run_data import ProgressData
 
@@ -26,8 +26,8 @@ _LABELS = {
 }
 
 
-FEW_MARKS, LONG_LABEL = 8, 60
-"""Steps that are all marked, of more only some; letters of a group's name."""
+FEW_MARKS = 8
+"""Steps that are all marked; of more only some are."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dse.reporting.pictures.progress import LONG_LABEL, ProgressPicture, progress, progress_group, progress_table
+from dse.reporting.pictures.canvas import LONG_LABEL
+from dse.reporting.pictures.progress import ProgressPicture, progress, progress_group, progress_table
 from dse.reporting.run_data import ProgressData
 
 
